@@ -1,0 +1,113 @@
+//! An interface or a capture file → `RawPacket`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::packet::RawPacket;
+use crate::time::Timestamp;
+
+/// Somewhere packets come from. The source is also the clock.
+pub trait PacketSource: Send {
+    /// Waits at most `wait` for packets and hands each to `handle`, in order of capture; borrowed from the
+    /// source's buffer, valid only for that call. Returns after a bounded number of packets.
+    fn receive(&mut self, wait: Duration, handle: &mut dyn FnMut(&RawPacket<'_>)) -> Result<Received, CaptureError>;
+
+    /// What the source itself has counted since it was opened.
+    fn statistics(&mut self) -> CaptureStatistics;
+}
+
+/// What one wait on a source gave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Received {
+    /// So many packets, at least one.
+    Packets(usize),
+    /// Nothing within the wait; `at` is the source's present time and drives the timers.
+    Idle {
+        /// Present time on the clock that stamps the packets.
+        at: Timestamp,
+    },
+    /// The source is exhausted: a file's end.
+    End,
+}
+
+/// Packets as the kernel counted them, since the source was opened (never reset, differences are the reader's affair).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct CaptureStatistics {
+    /// Packets that passed the filter.
+    pub received: u64,
+    /// Packets lost because the ring was full.
+    pub dropped_by_kernel: u64,
+    /// Packets lost by the interface.
+    pub dropped_by_interface: u64,
+}
+
+/// Where packets shall come from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SourceConfig {
+    /// `--read`: a capture file.
+    File(FileConfig),
+    /// Live capture.
+    Live(LiveConfig),
+}
+
+/// A capture file, pcap or pcapng.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FileConfig {
+    /// `None` is standard input.
+    pub path: Option<PathBuf>,
+    /// A BPF expression; packets that do not match are skipped.
+    pub filter: Option<String>,
+}
+
+/// Live capture through libpcap.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LiveConfig {
+    /// Interface names; `any` is all of them.
+    pub interfaces: Vec<String>,
+    /// BPF expression; the caller's default never breaks reassembly.
+    pub filter: String,
+    /// Bytes kept of a packet.
+    pub snap_length: u32,
+    /// Bytes of the kernel's ring, in all.
+    pub ring_bytes: u32,
+    /// `AGENT_PROMISCUOUS`.
+    pub promiscuous: bool,
+}
+
+/// A source cannot be opened, or failed. The message says what is wrong, with the value, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptureError {
+    /// Not there, or not readable.
+    #[error("cannot read {path}: {reason}")]
+    Unreadable {
+        /// The file as the user named it.
+        path: String,
+        /// The system's words.
+        reason: String,
+    },
+    /// Readable, but no capture, or one of a kind that the agent cannot read.
+    #[error("{path}: {reason}")]
+    NotACapture {
+        /// The file as the user named it.
+        path: String,
+        /// What was found, and what would be understood.
+        reason: String,
+    },
+    /// The process may not capture.
+    #[error("{0}")]
+    NotPermitted(String),
+    /// No interface of this name, or one that cannot be captured.
+    #[error("{0}")]
+    Interface(String),
+    /// The BPF expression does not compile.
+    #[error("the filter {filter:?} does not compile: {reason}")]
+    Filter {
+        /// The expression.
+        filter: String,
+        /// libpcap's words.
+        reason: String,
+    },
+    /// Capture broke off.
+    #[error("capture failed: {0}")]
+    Failed(String),
+}

@@ -1,0 +1,1 @@
+//! Command line and environment → `Config`, or every fault at once.

@@ -1,0 +1,144 @@
+//! Message heads: owned in one allocation, read by name without another.
+
+use memchr::memchr;
+
+/// The protocol version of a start line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Version {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+impl Version {
+    /// The value of `network.protocol.version`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http10 => "1.0",
+            Self::Http11 => "1.1",
+        }
+    }
+}
+
+/// The head of a request as it was on the wire, from the first byte of the method to the empty line;
+/// folded header lines (RFC 9112 §5.2) have been unfolded with spaces.
+/// Invariant: `method_end <= target_start <= target_end <= headers_start <= bytes.len()`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RequestHead {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) method_end: u32,
+    pub(super) target_start: u32,
+    pub(super) target_end: u32,
+    pub(super) headers_start: u32,
+    pub(super) version: Version,
+    pub(super) complete: bool,
+}
+
+impl RequestHead {
+    /// The method token, as sent: methods are case-sensitive (RFC 9110 §9.1).
+    pub fn method(&self) -> &[u8] {
+        slice(&self.bytes, 0, self.method_end)
+    }
+
+    /// The request target in whatever form it was sent (RFC 9112 §3.2).
+    pub fn target(&self) -> &[u8] {
+        slice(&self.bytes, self.target_start, self.target_end)
+    }
+
+    /// The version of the request line.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Header lines in order.
+    pub fn headers(&self) -> Headers<'_> {
+        Headers { rest: self.bytes.get(self.headers_start as usize..).unwrap_or_default() }
+    }
+
+    /// Value of the first header line with this name, compared without case, without surrounding space.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers().find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// `false` when the capture lost the end of the head: header lines may be missing.
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The whole head as it is kept.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The head of a response, from `HTTP/` to the empty line; as [`RequestHead`] otherwise.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ResponseHead {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) headers_start: u32,
+    pub(super) status: u16,
+    pub(super) version: Version,
+    pub(super) complete: bool,
+}
+
+impl ResponseHead {
+    /// The status code, 100 to 999.
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The version of the status line.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Header lines in order.
+    pub fn headers(&self) -> Headers<'_> {
+        Headers { rest: self.bytes.get(self.headers_start as usize..).unwrap_or_default() }
+    }
+
+    /// Value of the first header line with this name, compared without case, without surrounding space.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers().find(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// `false` when the capture lost the end of the head.
+    pub const fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// The whole head as it is kept.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Header lines as `(name, value)`, in order, without the space around the value (RFC 9112 §5.1).
+/// Lines without a colon are skipped.
+#[derive(Clone, Debug)]
+pub struct Headers<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let end = memchr(b'\n', self.rest).unwrap_or(self.rest.len());
+            let (line, rest) = self.rest.split_at(end);
+            self.rest = rest.get(1..).unwrap_or_default();
+            if let Some(colon) = memchr(b':', line) {
+                let (name, value) = line.split_at(colon);
+                let value = value.get(1..).unwrap_or_default();
+                return Some((name.trim_ascii(), value.trim_ascii()));
+            }
+        }
+        None
+    }
+}
+
+fn slice(bytes: &[u8], start: u32, end: u32) -> &[u8] {
+    bytes.get(start as usize..end as usize).unwrap_or_default()
+}

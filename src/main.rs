@@ -1,0 +1,3 @@
+//! Arguments → `Config` → logging → run → exit code.
+
+fn main() {}
