@@ -2,9 +2,16 @@
 
 use std::time::Duration;
 
-use crate::exchange::ExchangeSink;
-use crate::packet::{Decoder, DecoderLimits, PacketCounters, RawPacket};
+use crate::exchange::{ExchangeLimits, ExchangeSink, Pairer, Pairing};
+use crate::http::{Connection, Following, HttpLimits, Known};
+use crate::packet::{Decoder, RawPacket, Segment, SegmentSink};
+use crate::tcp::{ConnectionTable, Direction, Finish, Flow, Interest, StreamEvent, StreamHandler, TcpLimits};
 use crate::time::Timestamp;
+
+pub use crate::exchange::ExchangeCounters;
+pub use crate::http::HttpCounters;
+pub use crate::packet::{DecoderLimits, PacketCounters};
+pub use crate::tcp::TcpCounters;
 
 /// Bounds and times of the core. Every bound stops growth by hostile or broken input.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +36,8 @@ pub struct PipelineConfig {
     pub idle_timeout: Duration,
     /// How long acknowledged bytes may still come before they count as lost by the capture.
     pub loss_grace: Duration,
+    /// Makes the places of connections in the table unpredictable to who sends packets; changes no result.
+    pub hash_seed: u64,
 }
 
 impl Default for PipelineConfig {
@@ -44,6 +53,7 @@ impl Default for PipelineConfig {
             exchange_timeout: Duration::from_secs(600),
             idle_timeout: Duration::from_secs(300),
             loss_grace: Duration::from_millis(200),
+            hash_seed: 0,
         }
     }
 }
@@ -61,103 +71,149 @@ pub struct PipelineCounters {
     pub exchange: ExchangeCounters,
 }
 
-/// What the TCP layer has counted.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct TcpCounters {
-    /// Connections that got an entry in the table.
-    pub connections: u64,
-    /// Entries given back because the table was full.
-    pub evicted: u64,
-    /// Entries in the table now.
-    pub active: u64,
-    /// Payload bytes delivered in order.
-    pub bytes: u64,
-    /// Payload bytes that the capture never showed.
-    pub missing_bytes: u64,
-    /// Gaps those bytes made.
-    pub gaps: u64,
-    /// Segments that brought only bytes already seen.
-    pub retransmits: u64,
-    /// Copies of a packet already seen on another interface.
-    pub duplicates: u64,
-    /// Segments held because they came before their time.
-    pub out_of_order: u64,
-    /// Holes given up early because a bound on held bytes was reached.
-    pub pending_overflows: u64,
-    /// Segments without payload for connections that are not known.
-    pub unknown_connection: u64,
-}
-
-/// What the HTTP layer has counted.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct HttpCounters {
-    /// Request heads.
-    pub requests: u64,
-    /// Final response heads.
-    pub responses: u64,
-    /// Interim response heads (1xx but 101).
-    pub interim_responses: u64,
-    /// Connections found not to be HTTP/1.
-    pub opaque_connections: u64,
-    /// Connections that began with the HTTP/2 preface.
-    pub http2_connections: u64,
-    /// Heads that broke the syntax or the bound; the direction looks for the next provable start line.
-    pub malformed_heads: u64,
-    /// Bytes skipped while looking for a start line.
-    pub skipped_bytes: u64,
-}
-
-/// What pairing has counted. Invariant: `requests == emitted + open`.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct ExchangeCounters {
-    /// Requests seen.
-    pub requests: u64,
-    /// Exchanges given to the sink.
-    pub emitted: u64,
-    /// Requests still open.
-    pub open: u64,
-    /// Of the emitted: without a response.
-    pub unanswered: u64,
-    /// Of the emitted: marked incomplete.
-    pub incomplete: u64,
-    /// Final responses whose request was not seen or cannot be told.
-    pub unmatched_responses: u64,
-}
-
 /// Packets in, exchanges out; see the module.
 #[derive(Debug)]
 pub struct Pipeline {
     decoder: Decoder,
+    connections: ConnectionTable<Conversation>,
+    conversations: Conversations,
 }
 
 impl Pipeline {
     /// A pipeline that has seen nothing.
     pub fn new(config: PipelineConfig) -> Self {
-        Self { decoder: Decoder::new(config.decoder) }
+        let tcp = TcpLimits {
+            max_connections: config.max_connections,
+            max_pending_bytes: config.max_pending_bytes,
+            max_total_pending_bytes: config.max_total_pending_bytes,
+            max_pending_segments: config.max_pending_segments,
+            busy_timeout: config.exchange_timeout,
+            idle_timeout: config.idle_timeout,
+            loss_grace: config.loss_grace,
+        };
+        Self {
+            decoder: Decoder::new(config.decoder),
+            connections: ConnectionTable::new(tcp, config.hash_seed),
+            conversations: Conversations {
+                http_limits: HttpLimits { max_head_bytes: config.max_head_bytes },
+                exchange_limits: ExchangeLimits { max_open_exchanges: config.max_open_exchanges },
+                http: HttpCounters::default(),
+                exchange: ExchangeCounters::default(),
+            },
+        }
     }
 
     /// Takes one packet; exchanges that it finishes go to `sink`. Timers due at the packet's time run first.
     pub fn handle_packet(&mut self, packet: &RawPacket<'_>, sink: &mut impl ExchangeSink) {
-        let _ = (packet, sink);
+        let handler = Handler { conversations: &mut self.conversations, sink };
+        self.decoder.decode(packet, &mut IntoTable { connections: &mut self.connections, handler });
     }
 
     /// Runs every timer due at `now`.
     pub fn handle_timeout(&mut self, now: Timestamp, sink: &mut impl ExchangeSink) {
-        let _ = (now, sink);
+        self.connections.handle_timeout(now, &mut Handler { conversations: &mut self.conversations, sink });
     }
 
-    /// When [`Self::handle_timeout`] is next wanted.
+    /// When [`Self::handle_timeout`] is next wanted; perhaps too early, never too late.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        None
+        self.connections.poll_timeout()
     }
 
     /// The capture has ended: gives every open exchange to `sink` and forgets all connections.
     pub fn finish(&mut self, sink: &mut impl ExchangeSink) {
-        let _ = sink;
+        self.connections.finish(&mut Handler { conversations: &mut self.conversations, sink });
     }
 
     /// What was counted so far.
     pub fn counters(&self) -> PipelineCounters {
-        PipelineCounters { packet: *self.decoder.counters(), ..PipelineCounters::default() }
+        PipelineCounters {
+            packet: *self.decoder.counters(),
+            tcp: self.connections.counters(),
+            http: self.conversations.http,
+            exchange: self.conversations.exchange,
+        }
+    }
+}
+
+/// What the upper layers keep for one connection.
+#[derive(Debug, Default)]
+struct Conversation {
+    http: Connection,
+    pairing: Pairing,
+}
+
+/// What the upper layers keep for all connections.
+#[derive(Debug)]
+struct Conversations {
+    http_limits: HttpLimits,
+    exchange_limits: ExchangeLimits,
+    http: HttpCounters,
+    exchange: ExchangeCounters,
+}
+
+struct Handler<'a, K> {
+    conversations: &'a mut Conversations,
+    sink: &'a mut K,
+}
+
+impl<K: ExchangeSink> StreamHandler for Handler<'_, K> {
+    type State = Conversation;
+
+    fn begin(&mut self) -> Conversation {
+        Conversation::default()
+    }
+
+    fn event(
+        &mut self,
+        state: &mut Conversation,
+        flow: &Flow,
+        direction: Direction,
+        event: StreamEvent<'_>,
+    ) -> Interest {
+        let Conversations { http_limits, exchange_limits, http, exchange } = &mut *self.conversations;
+        let mut pairer = Pairer {
+            pairing: &mut state.pairing,
+            flow,
+            direction,
+            limits: exchange_limits,
+            counters: exchange,
+            http,
+            sink: self.sink,
+        };
+        match state.http.event(flow.origin, direction, event, http_limits, &mut pairer) {
+            Following::Follow(Known::NotYet) => Interest::Undecided,
+            Following::Follow(Known::Http) if pairer.pairing.is_open() => Interest::Busy,
+            Following::Follow(Known::Http) => Interest::Quiet,
+            Following::Leave => {
+                // What is open when HTTP ends on a connection will not be answered in HTTP.
+                pairer.finish(Finish::Replaced);
+                Interest::None
+            }
+        }
+    }
+
+    fn finish(&mut self, mut state: Conversation, flow: &Flow, finish: Finish) {
+        let Conversations { exchange_limits, http, exchange, .. } = &mut *self.conversations;
+        let mut pairer = Pairer {
+            pairing: &mut state.pairing,
+            flow,
+            direction: Direction::Up,
+            limits: exchange_limits,
+            counters: exchange,
+            http,
+            sink: self.sink,
+        };
+        pairer.finish(finish);
+    }
+}
+
+struct IntoTable<'a, K> {
+    connections: &'a mut ConnectionTable<Conversation>,
+    handler: Handler<'a, K>,
+}
+
+impl<K: ExchangeSink> SegmentSink for IntoTable<'_, K> {
+    fn segment(&mut self, segment: &Segment<'_>) {
+        self.connections.handle(segment, &mut self.handler);
     }
 }

@@ -6,7 +6,11 @@ use std::time::Duration;
 use crate::http::{RequestHead, ResponseHead};
 use crate::time::Timestamp;
 
+mod identity;
+mod pairing;
 pub mod trace_context;
+
+pub use pairing::{Pairer, Pairing};
 
 /// One request with its response, or without one.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -139,4 +143,30 @@ impl ExchangeSink for Vec<Exchange> {
     fn accept(&mut self, exchange: Exchange) {
         self.push(exchange);
     }
+}
+
+/// Bounds of pairing.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeLimits {
+    /// Requests waiting for their response on one connection; stops pipelining without end.
+    pub max_open_exchanges: usize,
+}
+
+/// What pairing has counted. Invariant: `requests == emitted + open`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ExchangeCounters {
+    /// Requests seen.
+    pub requests: u64,
+    /// Exchanges given to the sink.
+    pub emitted: u64,
+    /// Requests still open.
+    pub open: u64,
+    /// Of the emitted: without a response.
+    pub unanswered: u64,
+    /// Of the emitted: marked incomplete.
+    pub incomplete: u64,
+    /// Final responses whose request was not seen or cannot be told.
+    pub unmatched_responses: u64,
+    /// Requests given up unanswered because too many waited on their connection.
+    pub overflows: u64,
 }

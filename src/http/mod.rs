@@ -1,5 +1,111 @@
 //! `StreamEvent` → `Message`: which bytes are HTTP, where each message begins and ends.
 
-mod head;
+use crate::tcp::Mark;
+use crate::time::Timestamp;
 
+mod connection;
+mod detect;
+mod head;
+mod http1;
+
+pub use connection::{Connection, Following, Known};
 pub use head::{Headers, RequestHead, ResponseHead, Version};
+
+/// What one side of a conversation sends.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Role {
+    /// Requests: the client's direction.
+    Request,
+    /// Responses: the server's direction.
+    Response,
+}
+
+/// What HTTP reports, in the order of the bytes of each direction.
+///
+/// ```text
+/// Head (Bytes* End | Bytes* Abort | Bytes* Lost)     Closed at last
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Message {
+    /// A request begins.
+    RequestHead(RequestHead),
+    /// A final response begins: any but 1xx, and 101.
+    ResponseHead(ResponseHead),
+    /// An interim response (RFC 9110 §15.2): belongs to its request and does not answer it.
+    Interim(ResponseHead),
+    /// Bytes of the message that was begun last in this direction.
+    Bytes {
+        /// Whose.
+        role: Role,
+        /// Bytes on the wire: head, framing, body, trailer section.
+        wire: u64,
+        /// Of those, bytes of body.
+        body: u64,
+        /// Packets that carried them, each once; 0 when the capture has lost the bytes and knows only their number.
+        packets: u32,
+    },
+    /// The message is whole.
+    End(Role),
+    /// The direction ended inside the message.
+    Abort(Role),
+    /// Bytes are missing that may hide where messages begin and end; what was open has no known end.
+    Lost(Role),
+    /// The direction has ended; no message will begin any more.
+    Closed(Role),
+}
+
+/// What a response answers, as far as framing its body depends on it (RFC 9112 §6.3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answered {
+    /// A HEAD request: no body whatever the head says.
+    Head,
+    /// A CONNECT request: 2xx turns the connection into a tunnel.
+    Connect,
+    /// Any other request.
+    Other,
+    /// The request was not seen.
+    Unknown,
+}
+
+/// The layer above.
+pub trait MessageSink {
+    /// Takes one message; `mark` is where its bytes stand, `mark.at` when they came.
+    fn message(&mut self, message: Message, mark: &Mark);
+
+    /// What the final response whose head stands at `mark` answers; its head is the next message.
+    fn place_response(&mut self, mark: &Mark) -> Answered;
+
+    /// Counts in place of the parsers.
+    fn counters(&mut self) -> &mut HttpCounters;
+}
+
+/// Bounds of the HTTP layer.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpLimits {
+    /// Bytes of one head, of one trailer section, of one chunk extension; stops a line or a head without an end.
+    pub max_head_bytes: usize,
+}
+
+/// What the HTTP layer has counted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct HttpCounters {
+    /// Request heads.
+    pub requests: u64,
+    /// Final response heads.
+    pub responses: u64,
+    /// Interim response heads (1xx but 101).
+    pub interim_responses: u64,
+    /// Connections found not to be HTTP/1, or no longer.
+    pub opaque_connections: u64,
+    /// Connections that began with the HTTP/2 preface.
+    pub http2_connections: u64,
+    /// Heads and chunk lines that broke the syntax or the bound; the direction looks for the next provable start line.
+    pub malformed_heads: u64,
+    /// Bytes skipped while looking for a start line.
+    pub skipped_bytes: u64,
+}
+
+/// A mark that has only a time: for what no byte stands for.
+fn moment(at: Timestamp) -> Mark {
+    Mark { at, ..Mark::default() }
+}

@@ -1,1 +1,141 @@
 //! `Segment` → `StreamEvent`: both directions of every connection in stream order, every byte once.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::packet::SequenceNumber;
+use crate::time::Timestamp;
+
+mod connection;
+mod half;
+mod key;
+mod pending;
+mod recency;
+mod slots;
+mod table;
+
+pub use table::{ConnectionTable, TcpCounters, TcpLimits};
+
+/// One of the two directions of a connection: from the endpoint that sorts lower, or to it.
+/// Which of them carries requests is for the bytes to tell.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Direction {
+    /// From the lower endpoint to the higher.
+    Up,
+    /// From the higher endpoint to the lower.
+    Down,
+}
+
+impl Direction {
+    /// The other direction.
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
+}
+
+/// What happened next in one direction of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StreamEvent<'a> {
+    /// The next bytes in order, at least one; valid only for this call.
+    Data(&'a [u8], Mark),
+    /// Bytes that the capture did not show; the stream goes on after them.
+    Gap(u64, Mark),
+    /// FIN, and every byte before it was delivered or reported as a gap.
+    End(Timestamp),
+}
+
+/// Where and when an event stands. For a gap: of the packet or the timer that made the loss certain.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Mark {
+    /// Capture time of the packet that carried the bytes.
+    pub at: Timestamp,
+    /// Sequence number of the event's first byte.
+    pub sequence: SequenceNumber,
+    /// What the sender had received from its peer when it sent the packet.
+    pub acknowledgement: Option<SequenceNumber>,
+    /// The interface that saw the packet.
+    pub interface: u32,
+}
+
+/// Why no more events will come for a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Finish {
+    /// Both directions ended with FIN.
+    Closed(Timestamp),
+    /// A reset.
+    Reset(Timestamp),
+    /// Nothing was seen for the whole of its timeout.
+    Idle,
+    /// The table was full, and this was the least valuable entry.
+    Evicted,
+    /// The same addresses and ports began a new connection.
+    Replaced,
+    /// The capture ended.
+    CaptureEnded,
+}
+
+/// What is known of a connection beside its bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Flow {
+    /// The endpoint that sorts lower.
+    pub low: SocketAddr,
+    /// The endpoint that sorts higher.
+    pub high: SocketAddr,
+    /// SYN to the acknowledgement that ended the handshake, when it was captured.
+    pub handshake_rtt: Option<Duration>,
+    /// Segments sent again so far, by either side.
+    pub retransmits: u32,
+    /// Whether its beginning was captured.
+    pub origin: Origin,
+}
+
+/// How the capture came to a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// With its SYN: the first bytes are the first bytes.
+    Begun,
+    /// In the middle.
+    Joined,
+}
+
+impl Flow {
+    /// Who sends in `direction`.
+    pub const fn source(&self, direction: Direction) -> SocketAddr {
+        match direction {
+            Direction::Up => self.low,
+            Direction::Down => self.high,
+        }
+    }
+}
+
+/// What the layer above makes of a connection; decides what it costs and how long it is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Interest {
+    /// Not known yet.
+    Undecided,
+    /// Something is open that would be lost with the entry.
+    Busy,
+    /// Worth following, nothing open.
+    Quiet,
+    /// No more events are wanted, until the connection begins anew.
+    None,
+}
+
+/// The layer above.
+pub trait StreamHandler {
+    /// What it keeps for each connection.
+    type State;
+
+    /// State of a connection that begins now.
+    fn begin(&mut self) -> Self::State;
+
+    /// Takes one event.
+    fn event(&mut self, state: &mut Self::State, flow: &Flow, direction: Direction, event: StreamEvent<'_>)
+    -> Interest;
+
+    /// The connection is over; called once for every state that was still wanted.
+    fn finish(&mut self, state: Self::State, flow: &Flow, finish: Finish);
+}

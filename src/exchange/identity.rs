@@ -1,0 +1,67 @@
+//! Both heads' positions and the request head's bytes → the identity `K` of an exchange.
+
+use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
+
+use super::ExchangeId;
+use crate::packet::SequenceNumber;
+
+/// Version of the derivation: agents of one cluster must agree on it, so it never changes in silence.
+const VERSION: &[u8; 2] = b"v1";
+/// Bytes of the request head that count; a head that some views have cut further on is still the same exchange.
+const HEAD_BYTES: usize = 4096;
+
+/// `H("v1" ‖ request sequence ‖ response sequence ‖ H(request head, first 4 KiB))`.
+///
+/// Sequence numbers are those of the first byte of each head, 0 for a response that was not seen; numbers are
+/// big-endian. `H` is XXH3-128, for 256 bits with the seeds 0 and 1. Addresses, ports, acknowledgements, times and
+/// the cutting into segments stay out: NAT, clocks and offloads change them.
+pub(super) fn derive(request: SequenceNumber, response: Option<SequenceNumber>, head: &[u8]) -> ExchangeId {
+    let head = head.get(..HEAD_BYTES).unwrap_or(head);
+    let mut input = [0; 26];
+    let response = response.map_or(0, SequenceNumber::value);
+    let parts: [&[u8]; 4] =
+        [VERSION, &request.value().to_be_bytes(), &response.to_be_bytes(), &xxh3_128(head).to_be_bytes()];
+    for (place, byte) in input.iter_mut().zip(parts.into_iter().flatten()) {
+        *place = *byte;
+    }
+    let mut id = [0; 32];
+    let halves = [xxh3_128_with_seed(&input, 0).to_be_bytes(), xxh3_128_with_seed(&input, 1).to_be_bytes()];
+    for (place, byte) in id.iter_mut().zip(halves.iter().flatten()) {
+        *place = *byte;
+    }
+    ExchangeId(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(id: ExchangeId) -> String {
+        id.0.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+    }
+
+    #[test]
+    fn the_derivation_is_the_one_that_other_agents_use() {
+        let id = derive(
+            SequenceNumber::new(3_465_395_425),
+            Some(SequenceNumber::new(3_294_999_772)),
+            b"GET / HTTP/1.1\r\n\r\n",
+        );
+        assert_eq!(hex(id), "9fbf090a243b050733acca7027b98cd944123ed382c11f5876e57d1e6ed98259");
+    }
+
+    #[test]
+    fn each_part_counts_and_only_the_first_four_kibibytes_of_the_head() {
+        let sequence = SequenceNumber::new(7);
+        let head = vec![b'a'; HEAD_BYTES + 1];
+        let same = derive(sequence, None, &head);
+        let mut longer = head.clone();
+        longer.extend_from_slice(b"more");
+        assert_eq!(derive(sequence, None, &longer), same);
+        let mut other = head;
+        other[HEAD_BYTES - 1] = b'b';
+        assert_ne!(derive(sequence, None, &other), same);
+        assert_ne!(derive(sequence.advance(1), None, &longer), same);
+        assert_ne!(derive(sequence, Some(SequenceNumber::new(1)), &longer), same);
+    }
+}

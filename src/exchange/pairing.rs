@@ -1,0 +1,412 @@
+//! The messages of one connection → `Exchange`s: which response answers which request.
+//!
+//! Without loss, responses come in the order of their requests (RFC 9112 §9.3.2). After a loss that may have hidden
+//! a message, order alone proves nothing; then sequence and acknowledgement numbers decide, or nobody does:
+//!
+//! - A response whose first segment does not acknowledge the request's first byte was sent before the request came.
+//! - A response that begins before what the client had received when it sent the request was sent before it, too.
+//! - On a connection that does not pipeline, a request that was followed by a later one, sent after more bytes of
+//!   response had come, has been answered.
+//!
+//! What is left undecided is reported as incomplete, never guessed.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::identity::derive;
+use super::{Exchange, ExchangeCounters, ExchangeLimits, ExchangeSink, Outcome, RequestPart, ResponsePart, Transfer};
+use crate::http::{Answered, HttpCounters, Message, MessageSink, RequestHead, ResponseHead, Role};
+use crate::packet::SequenceNumber;
+use crate::tcp::{Direction, Finish, Flow, Mark};
+use crate::time::Timestamp;
+
+/// The open exchanges of one connection, in the order of their requests.
+#[derive(Debug, Default)]
+pub struct Pairing {
+    open: VecDeque<Open>,
+    /// The direction of the requests.
+    client: Option<Direction>,
+    /// What the present response is to `open`.
+    response: Response,
+    loss: Loss,
+}
+
+/// A request that was seen and not yet reported.
+#[derive(Debug)]
+struct Open {
+    head: RequestHead,
+    mark: Mark,
+    transfer: Transfer,
+    receiving: Receiving,
+    answer: Option<Answer>,
+    incomplete: bool,
+    /// A loss before it may have hidden other requests whose responses are still to come.
+    uncertain: bool,
+    retransmits_before: u32,
+}
+
+#[derive(Debug)]
+struct Answer {
+    head: ResponseHead,
+    sequence: SequenceNumber,
+    transfer: Transfer,
+    receiving: Receiving,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Receiving {
+    Going,
+    Done,
+}
+
+/// What the response that is being received belongs to.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Response {
+    /// None is being received.
+    #[default]
+    None,
+    /// It answers the first of the open exchanges.
+    First,
+    /// Its request was not seen, or cannot be told.
+    Unmatched,
+}
+
+/// What the capture has lost that may have hidden messages.
+#[derive(Clone, Copy, Debug, Default)]
+struct Loss {
+    /// Where the last loss among the responses ended.
+    response: Option<SequenceNumber>,
+    /// Requests may be hidden whose responses were not seen yet.
+    request: bool,
+    /// Several requests were under way at once.
+    pipelines: bool,
+}
+
+/// Pairing at work on one event: the open exchanges of the connection, and where results go.
+#[derive(Debug)]
+pub struct Pairer<'a, K> {
+    /// The connection's open exchanges.
+    pub pairing: &'a mut Pairing,
+    /// The connection.
+    pub flow: &'a Flow,
+    /// The direction of the event.
+    pub direction: Direction,
+    /// Bounds.
+    pub limits: &'a ExchangeLimits,
+    /// Counts of pairing.
+    pub counters: &'a mut ExchangeCounters,
+    /// Counts of the layer below.
+    pub http: &'a mut HttpCounters,
+    /// Where exchanges go.
+    pub sink: &'a mut K,
+}
+
+impl Pairing {
+    /// Whether a request waits.
+    pub fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+}
+
+impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
+    fn message(&mut self, message: Message, mark: &Mark) {
+        match message {
+            Message::RequestHead(head) => self.begin(head, mark),
+            Message::ResponseHead(head) => self.answer(head, mark),
+            Message::Interim(_) => {}
+            Message::Bytes { role, wire, body, packets } => self.transfer(role, wire, body, packets, mark.at),
+            Message::End(Role::Request) => self.request_done(),
+            Message::End(Role::Response) => self.response_done(),
+            // The request ended early, by its sender's will.
+            Message::Abort(Role::Request) => self.request_done(),
+            Message::Abort(Role::Response) => self.response_aborted(),
+            Message::Lost(Role::Request) => self.requests_lost(),
+            Message::Lost(Role::Response) => self.responses_lost(mark.sequence),
+            Message::Closed(Role::Request) => {}
+            Message::Closed(Role::Response) => self.responses_closed(mark.at),
+        }
+    }
+
+    fn place_response(&mut self, mark: &Mark) -> Answered {
+        let Some(index) = self.pairing.place(mark) else {
+            self.pairing.response = Response::Unmatched;
+            return Answered::Unknown;
+        };
+        for _ in 0..index {
+            self.emit_first(Outcome::Unknown, None);
+        }
+        self.pairing.response = Response::First;
+        self.pairing.settle_loss();
+        match self.pairing.open.front().map(|open| open.head.method()) {
+            Some(b"HEAD") => Answered::Head,
+            Some(b"CONNECT") => Answered::Connect,
+            _ => Answered::Other,
+        }
+    }
+
+    fn counters(&mut self) -> &mut HttpCounters {
+        self.http
+    }
+}
+
+impl<K: ExchangeSink> Pairer<'_, K> {
+    /// No more messages will come: reports what is open.
+    pub fn finish(&mut self, finish: Finish) {
+        let (outcome, at) = match finish {
+            Finish::Closed(at) => (Outcome::ConnectionClosed, Some(at)),
+            Finish::Reset(at) => (Outcome::ConnectionReset, Some(at)),
+            Finish::Idle => (Outcome::Timeout, None),
+            Finish::Evicted | Finish::Replaced | Finish::CaptureEnded => (Outcome::Unknown, None),
+        };
+        while let Some(first) = self.pairing.open.front() {
+            let outcome = match &first.answer {
+                Some(answer) if answer.receiving == Receiving::Done => Outcome::Complete,
+                Some(_) if outcome == Outcome::ConnectionReset => outcome,
+                Some(_) if outcome == Outcome::ConnectionClosed => Outcome::ResponseIncomplete,
+                Some(_) => Outcome::Unknown,
+                None if self.pairing.was_surely_unanswered(first) => outcome,
+                None => Outcome::Unknown,
+            };
+            self.emit_first(outcome, at);
+        }
+    }
+
+    fn begin(&mut self, head: RequestHead, mark: &Mark) {
+        self.counters.requests += 1;
+        self.counters.open += 1;
+        self.pairing.client = Some(self.direction);
+        self.request_done();
+        if self.pairing.open.len() >= self.limits.max_open_exchanges.max(1) {
+            // Its response is still to come and must not be taken for another's.
+            self.counters.overflows += 1;
+            self.pairing.loss.request = true;
+            self.emit_first(Outcome::Unknown, None);
+        }
+        self.pairing.note_pipelining(mark);
+        let incomplete = !head.is_complete();
+        self.pairing.open.push_back(Open {
+            head,
+            mark: *mark,
+            transfer: Transfer { first_byte: mark.at, last_byte: mark.at, ..Transfer::default() },
+            receiving: Receiving::Going,
+            answer: None,
+            incomplete,
+            uncertain: self.pairing.loss.request,
+            retransmits_before: self.flow.retransmits,
+        });
+    }
+
+    fn answer(&mut self, head: ResponseHead, mark: &Mark) {
+        let Some(first) = self.pairing.open.front_mut().filter(|_| self.pairing.response == Response::First) else {
+            self.counters.unmatched_responses += 1;
+            // On a connection that does not pipeline, that was the answer to what the loss has hidden.
+            self.pairing.loss.request &= self.pairing.loss.pipelines;
+            return;
+        };
+        first.incomplete |= !head.is_complete();
+        first.answer = Some(Answer {
+            head,
+            sequence: mark.sequence,
+            transfer: Transfer { first_byte: mark.at, last_byte: mark.at, ..Transfer::default() },
+            receiving: Receiving::Going,
+        });
+    }
+
+    fn transfer(&mut self, role: Role, wire: u64, body: u64, packets: u32, at: Timestamp) {
+        let (transfer, incomplete) = match role {
+            Role::Request => match self.pairing.open.back_mut() {
+                Some(Open { transfer, incomplete, receiving: Receiving::Going, .. }) => (transfer, incomplete),
+                _ => return,
+            },
+            Role::Response if self.pairing.response == Response::First => match self.pairing.open.front_mut() {
+                Some(Open { answer: Some(answer), incomplete, .. }) => (&mut answer.transfer, incomplete),
+                _ => return,
+            },
+            Role::Response => return,
+        };
+        transfer.wire_bytes = transfer.wire_bytes.saturating_add(wire);
+        transfer.body_bytes = transfer.body_bytes.saturating_add(body);
+        transfer.packets = transfer.packets.saturating_add(packets);
+        if packets > 0 {
+            transfer.last_byte = transfer.last_byte.max(at);
+        } else {
+            *incomplete = true;
+        }
+    }
+
+    fn request_done(&mut self) {
+        if let Some(last) = self.pairing.open.back_mut() {
+            last.receiving = Receiving::Done;
+        }
+        self.emit_answered();
+    }
+
+    fn response_done(&mut self) {
+        if self.pairing.response == Response::First
+            && let Some(answer) = self.pairing.open.front_mut().and_then(|first| first.answer.as_mut())
+        {
+            answer.receiving = Receiving::Done;
+        }
+        self.pairing.response = Response::None;
+        self.emit_answered();
+    }
+
+    /// An exchange is over when its response is whole and its request is, too: a server may answer early.
+    fn emit_answered(&mut self) {
+        let is_over = |first: &Open| {
+            first.receiving == Receiving::Done
+                && first.answer.as_ref().is_some_and(|answer| answer.receiving == Receiving::Done)
+        };
+        while self.pairing.open.front().is_some_and(is_over) {
+            self.emit_first(Outcome::Complete, None);
+        }
+    }
+
+    fn response_aborted(&mut self) {
+        if self.pairing.response == Response::First {
+            self.emit_first(Outcome::ResponseIncomplete, None);
+        }
+        self.pairing.response = Response::None;
+    }
+
+    fn requests_lost(&mut self) {
+        self.pairing.loss.request = true;
+        if let Some(last) = self.pairing.open.back_mut().filter(|last| last.receiving == Receiving::Going) {
+            last.incomplete = true;
+        }
+        self.request_done();
+    }
+
+    fn responses_lost(&mut self, end: SequenceNumber) {
+        self.pairing.loss.response = Some(end);
+        // A client that does not pipeline sends its next request after the answer to the hidden one: it was lost here.
+        self.pairing.loss.request &= self.pairing.loss.pipelines;
+        if self.pairing.response == Response::First {
+            if let Some(first) = self.pairing.open.front_mut() {
+                first.incomplete = true;
+            }
+            self.emit_first(Outcome::Unknown, None);
+        }
+        self.pairing.response = Response::None;
+    }
+
+    fn responses_closed(&mut self, at: Timestamp) {
+        while let Some(first) = self.pairing.open.front() {
+            let outcome = match first.answer {
+                Some(_) => Outcome::Complete,
+                None if self.pairing.was_surely_unanswered(first) => Outcome::ConnectionClosed,
+                None => Outcome::Unknown,
+            };
+            self.emit_first(outcome, Some(at));
+        }
+    }
+
+    /// Reports the first open exchange; `ended` when the connection told its end.
+    fn emit_first(&mut self, outcome: Outcome, ended: Option<Timestamp>) {
+        let Some(open) = self.pairing.open.pop_front() else { return };
+        let (client, server) = self.endpoints();
+        let response_sequence = open.answer.as_ref().map(|answer| answer.sequence);
+        let incomplete = open.incomplete || outcome == Outcome::Unknown;
+        self.counters.open -= 1;
+        self.counters.emitted += 1;
+        self.counters.incomplete += u64::from(incomplete);
+        self.counters.unanswered += u64::from(open.answer.is_none());
+        self.sink.accept(Exchange {
+            id: derive(open.mark.sequence, response_sequence, open.head.bytes()),
+            client,
+            server,
+            interface: open.mark.interface,
+            request: RequestPart {
+                head: open.head,
+                transfer: open.transfer,
+                ended: ended.unwrap_or(open.transfer.last_byte),
+            },
+            response: open.answer.map(|answer| ResponsePart { head: answer.head, transfer: answer.transfer }),
+            outcome,
+            incomplete,
+            retransmits: self.flow.retransmits.saturating_sub(open.retransmits_before),
+            handshake_rtt: self.flow.handshake_rtt,
+        });
+    }
+
+    const fn endpoints(&self) -> (SocketAddr, SocketAddr) {
+        let direction = match self.pairing.client {
+            Some(client) => client,
+            None => self.direction,
+        };
+        (self.flow.source(direction), self.flow.source(direction.opposite()))
+    }
+}
+
+impl Pairing {
+    /// The open exchange that a response at `mark` answers; `None` when there is none, or when it cannot be told.
+    fn place(&self, mark: &Mark) -> Option<usize> {
+        let first = self.open.iter().position(|open| open.answer.is_none())?;
+        if !self.has_loss() {
+            return (first == 0).then_some(first);
+        }
+        let possible = |index: &usize| {
+            self.open.get(*index).is_some_and(|open| open.answer.is_none() && open.may_be_answered_by(mark))
+        };
+        let mut candidates =
+            (first..self.open.len()).filter(possible).filter(|index| !self.is_superseded(*index, mark));
+        let candidate = candidates.next()?;
+        let certain = self.open.get(candidate).is_some_and(|open| !open.uncertain && self.came_after_loss(open));
+        (certain || (candidates.next().is_none() && self.open.get(candidate).is_some_and(|open| !open.uncertain)))
+            .then_some(candidate)
+    }
+
+    /// Whether a later request shows that this one was answered before `mark`.
+    fn is_superseded(&self, index: usize, mark: &Mark) -> bool {
+        let Some(open) = self.open.get(index).filter(|_| !self.loss.pipelines) else { return false };
+        self.open.range(index + 1..).any(|later| {
+            matches!(
+                (open.mark.acknowledgement, later.mark.acknowledgement),
+                (Some(before), Some(after)) if after.is_after(before) && !after.is_after(mark.sequence)
+            )
+        })
+    }
+
+    /// Whether the response to `open` cannot be among the responses that were lost.
+    fn came_after_loss(&self, open: &Open) -> bool {
+        match (self.loss.response, open.mark.acknowledgement) {
+            (None, _) => true,
+            (Some(loss), Some(received)) => !received.is_before(loss),
+            (Some(_), None) => false,
+        }
+    }
+
+    fn was_surely_unanswered(&self, open: &Open) -> bool {
+        !open.uncertain && self.came_after_loss(open)
+    }
+
+    const fn has_loss(&self) -> bool {
+        self.loss.request || self.loss.response.is_some()
+    }
+
+    fn note_pipelining(&mut self, mark: &Mark) {
+        let Some(last) = self.open.back() else { return };
+        let received_more = matches!(
+            (last.mark.acknowledgement, mark.acknowledgement),
+            (Some(before), Some(now)) if now.is_after(before)
+        );
+        let being_answered = last.answer.is_some() && self.response == Response::First;
+        self.loss.pipelines |= being_answered || !received_more;
+    }
+
+    /// A response was placed. When nothing else is open, what was lost can shift nothing any more.
+    fn settle_loss(&mut self) {
+        if self.open.len() == 1 && !self.loss.request {
+            self.loss.response = None;
+        }
+    }
+}
+
+impl Open {
+    /// Whether sequence and acknowledgement numbers allow that a response at `mark` answers it.
+    fn may_be_answered_by(&self, mark: &Mark) -> bool {
+        let server_had_it = mark.acknowledgement.is_none_or(|received| received.is_after(self.mark.sequence));
+        let sent_after = self.mark.acknowledgement.is_none_or(|received| !received.is_after(mark.sequence));
+        server_had_it && sent_after
+    }
+}

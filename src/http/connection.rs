@@ -1,0 +1,139 @@
+//! Both directions of one connection: which carries requests, and when a turn of the conversation begins.
+
+use super::http1::{After, At, Stream, Turn};
+use super::{HttpLimits, MessageSink, Role};
+use crate::packet::SequenceNumber;
+use crate::tcp::{Direction, Mark, Origin, StreamEvent};
+
+/// HTTP on one connection, until it is found that it is none.
+#[derive(Debug)]
+pub struct Connection {
+    up: Side,
+    down: Side,
+}
+
+#[derive(Debug)]
+struct Side {
+    stream: Stream,
+    /// The acknowledgement of the data seen last: when it moves, the sender has received something new.
+    acknowledged: Option<SequenceNumber>,
+}
+
+/// What an event made of the connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Following {
+    /// It is HTTP/1, or may be.
+    Follow(Known),
+    /// It is something else, or HTTP has ended on it; no event is wanted any more.
+    Leave,
+}
+
+/// Whether it is known that a connection is HTTP.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Known {
+    /// A start line was seen.
+    Http,
+    /// Nothing that would tell was seen.
+    NotYet,
+}
+
+impl Connection {
+    /// A connection of which nothing was seen.
+    pub fn new() -> Self {
+        Self { up: Side::new(), down: Side::new() }
+    }
+
+    /// Takes the next event of one direction.
+    pub fn event(
+        &mut self,
+        origin: Origin,
+        direction: Direction,
+        event: StreamEvent<'_>,
+        limits: &HttpLimits,
+        sink: &mut impl MessageSink,
+    ) -> Following {
+        let side = self.side_mut(direction);
+        let after = match event {
+            StreamEvent::Data(bytes, mark) => side.data(bytes, &mark, origin, limits, sink),
+            StreamEvent::Gap(count, mark) => {
+                side.stream.gap(count, &mark, sink);
+                After::Follow
+            }
+            StreamEvent::End(at) => {
+                side.stream.close(at, sink);
+                After::Follow
+            }
+        };
+        match after {
+            After::Follow => self.agree(direction, sink),
+            After::Http2 => {
+                sink.counters().http2_connections += 1;
+                Following::Leave
+            }
+            After::NotHttp | After::Tunnel => {
+                sink.counters().opaque_connections += 1;
+                Following::Leave
+            }
+        }
+    }
+
+    /// One direction's role is the other's opposite.
+    fn agree(&mut self, direction: Direction, sink: &mut impl MessageSink) -> Following {
+        let Some(role) = self.side_mut(direction).stream.role() else {
+            return Following::Follow(Known::NotYet);
+        };
+        let opposite = match role {
+            Role::Request => Role::Response,
+            Role::Response => Role::Request,
+        };
+        let other = &mut self.side_mut(direction.opposite()).stream;
+        other.assume(opposite);
+        if other.role() == Some(opposite) {
+            return Following::Follow(Known::Http);
+        }
+        // Two directions of requests, or of responses, are not HTTP.
+        sink.counters().opaque_connections += 1;
+        Following::Leave
+    }
+
+    const fn side_mut(&mut self, direction: Direction) -> &mut Side {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        }
+    }
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Side {
+    fn new() -> Self {
+        Self { stream: Stream::new(), acknowledged: None }
+    }
+
+    fn data(
+        &mut self,
+        bytes: &[u8],
+        mark: &Mark,
+        origin: Origin,
+        limits: &HttpLimits,
+        sink: &mut impl MessageSink,
+    ) -> After {
+        let turn = match (self.acknowledged, mark.acknowledgement) {
+            (Some(before), Some(now)) if !now.is_after(before) => Turn::Same,
+            _ => Turn::New,
+        };
+        if mark.acknowledgement.is_some() {
+            self.acknowledged = mark.acknowledgement;
+        }
+        match self.stream.data(bytes, &At { mark, turn, limits }, sink) {
+            // The capture joined in mid-connection: these bytes may be the middle of a message.
+            After::NotHttp if origin == Origin::Joined => self.stream.search_on(bytes, sink),
+            after => after,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The first bytes of a direction → what they are.
+
+use memchr::memchr;
+
+use super::Role;
+
+/// The client connection preface of HTTP/2 (RFC 9113 §3.4), as far as no HTTP/1 request can begin like it.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+const HTTP1: &[u8] = b"HTTP/1.";
+/// A method longer than this is no method; stops text without spaces from being held.
+const MAX_METHOD: usize = 64;
+
+/// What the bytes at a possible start line are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Detected {
+    /// A start line of HTTP/1.0 or 1.1, whole.
+    StartLine(Role),
+    /// The preface of HTTP/2.
+    Http2,
+    /// Neither.
+    Other,
+    /// It may be a start line; more bytes will tell.
+    NeedMore,
+}
+
+/// Looks at bytes that stand where a start line may stand, without leading empty lines.
+///
+/// The whole line must be there, with its version, before it counts: the first word alone is in many protocols.
+pub(super) fn detect(bytes: &[u8]) -> Detected {
+    if starts_alike(bytes, HTTP1) {
+        return match_status_line(bytes);
+    }
+    if starts_alike(bytes, HTTP2_PREFACE) && bytes.len() >= 4 {
+        return if bytes.len() >= HTTP2_PREFACE.len() { Detected::Http2 } else { Detected::NeedMore };
+    }
+    match_request_line(bytes)
+}
+
+/// `HTTP/1.x SP 3DIGIT` (RFC 9112 §4).
+fn match_status_line(bytes: &[u8]) -> Detected {
+    let pattern = |place: usize, byte: u8| match place {
+        7 => matches!(byte, b'0' | b'1'),
+        8 => byte == b' ',
+        9..=11 => byte.is_ascii_digit(),
+        12 => matches!(byte, b' ' | b'\r' | b'\n'),
+        _ => true,
+    };
+    if !bytes.iter().take(13).enumerate().all(|(place, byte)| pattern(place, *byte)) {
+        return Detected::Other;
+    }
+    if bytes.len() >= 13 { Detected::StartLine(Role::Response) } else { Detected::NeedMore }
+}
+
+/// `method SP request-target SP HTTP/1.x` (RFC 9112 §3).
+fn match_request_line(bytes: &[u8]) -> Detected {
+    let method = bytes.iter().take(MAX_METHOD + 1).take_while(|byte| is_tchar(**byte)).count();
+    let after = bytes.get(method..).unwrap_or_default();
+    match after.first() {
+        None if method <= MAX_METHOD => return Detected::NeedMore,
+        Some(b' ') if method > 0 => {}
+        _ => return Detected::Other,
+    }
+    let end = memchr(b'\n', after);
+    let line = after.get(..end.unwrap_or(after.len())).unwrap_or_default();
+    if line.iter().any(|byte| *byte < b' ' && *byte != b'\t' && *byte != b'\r') {
+        return Detected::Other;
+    }
+    match end {
+        None => Detected::NeedMore,
+        Some(_) if ends_with_version(line.trim_ascii_end()) => Detected::StartLine(Role::Request),
+        Some(_) => Detected::Other,
+    }
+}
+
+fn ends_with_version(line: &[u8]) -> bool {
+    line.strip_suffix(b"0")
+        .or_else(|| line.strip_suffix(b"1"))
+        .and_then(|line| line.strip_suffix(HTTP1))
+        .is_some_and(|line| line.len() > 1 && line.ends_with(b" "))
+}
+
+/// Whether one is the beginning of the other.
+fn starts_alike(bytes: &[u8], pattern: &[u8]) -> bool {
+    let common = bytes.len().min(pattern.len());
+    common > 0 && bytes.get(..common) == pattern.get(..common)
+}
+
+/// A character of a token (RFC 9110 §5.6.2).
+const fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: Detected = Detected::StartLine(Role::Request);
+    const RESPONSE: Detected = Detected::StartLine(Role::Response);
+
+    #[test]
+    fn start_lines_are_found_and_other_protocols_are_not() {
+        let cases: &[(&[u8], Detected)] = &[
+            (b"GET / HTTP/1.1\r\n", REQUEST),
+            (b"get / HTTP/1.0\n", REQUEST),
+            (b"M-SEARCH * HTTP/1.1\r\n", REQUEST),
+            (b"P / HTTP/1.1\r\n", REQUEST),
+            (b"PRINT / HTTP/1.1\r\n", REQUEST),
+            (b"H / HTTP/1.1\r\n", REQUEST),
+            (b"CONNECT a:443 HTTP/1.1 \r\n", REQUEST),
+            ("GET /ü HTTP/1.1\r\n".as_bytes(), REQUEST),
+            (b"HTTP/1.1 200 OK\r\n", RESPONSE),
+            (b"HTTP/1.0 404\r\n", RESPONSE),
+            (b"HTTP/1.1 200\n", RESPONSE),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Detected::Http2),
+            (b"HTTP/1.1 2x0 OK\r\n", Detected::Other),
+            (b"HTTP/2 200\r\n", Detected::Other),
+            (b"GET /\r\n", Detected::Other),
+            (b"GET / HTTP/2.0\r\n", Detected::Other),
+            (b"GET HTTP/1.1\r\n", Detected::Other),
+            (b"220 mail ESMTP\r\n", Detected::Other),
+            (b"SSH-2.0-OpenSSH_9.6 Debian\r\n", Detected::Other),
+            (b"\x16\x03\x01\x02\x00\x01", Detected::Other),
+            (b"*1\r\n$4\r\nPING\r\n", Detected::Other),
+            (b"OPTIONS rtsp://a/ RTSP/1.0\r\n", Detected::Other),
+            (b"INVITE sip:a SIP/2.0\r\n", Detected::Other),
+        ];
+        for (bytes, wanted) in cases {
+            assert_eq!(detect(bytes), *wanted, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn every_prefix_of_a_start_line_needs_more() {
+        for line in
+            [&b"GET /a/b?c HTTP/1.1\r\n"[..], b"HTTP/1.1 200 OK\r\n", b"PRI * HTTP/2.0\r\n", b"HEAD / HTTP/1.0\n"]
+        {
+            let whole = detect(line);
+            for end in 1..line.len() {
+                let found = detect(&line[..end]);
+                assert!(found == Detected::NeedMore || found == whole, "{end} bytes of {line:?}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_without_a_space_is_not_held_for_long() {
+        assert_eq!(detect(&[b'A'; MAX_METHOD]), Detected::NeedMore);
+        assert_eq!(detect(&[b'A'; MAX_METHOD + 1]), Detected::Other);
+    }
+}

@@ -1,0 +1,146 @@
+//! The bytes of a head → `RequestHead` or `ResponseHead`, through `httparse`.
+
+use std::mem::MaybeUninit;
+
+use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
+use memchr::{memchr, memchr_iter};
+
+use super::super::head::{RequestHead, ResponseHead, Version};
+
+/// Header slots on the stack; heads with more lines are parsed again with slots on the heap.
+const SLOTS: usize = 64;
+
+/// Where the head in `bytes` ends: after the first empty line. `scanned` bytes were searched before.
+pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
+    // The empty line's start may be among the last bytes that were searched before.
+    let from = scanned.saturating_sub(2);
+    for found in memchr_iter(b'\n', bytes.get(from..)?) {
+        let line_end = from + found + 1;
+        match bytes.get(line_end..)? {
+            [b'\n', ..] => return Some(line_end + 1),
+            [b'\r', b'\n', ..] => return Some(line_end + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Parses a request's head: all of it when `complete`, else what the capture has of it.
+pub(super) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
+    let bytes = own(bytes, complete)?;
+    let (method, target, version, headers_start) = with_slots(&bytes, |bytes, slots| {
+        let mut request = Request::new(&mut []);
+        let status = config().parse_request_with_uninit_headers(&mut request, bytes, slots);
+        let Status::Complete(_) = status? else { return Ok(None) };
+        let (Some(method), Some(path), Some(version)) = (request.method, request.path, request.version) else {
+            return Ok(None);
+        };
+        let start = memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+        Ok(Some((method.len(), span_of(path.as_bytes(), bytes), version, start)))
+    })?;
+    Some(RequestHead {
+        method_end: number(method),
+        target_start: number(target.0),
+        target_end: number(target.1),
+        headers_start: number(headers_start),
+        version: version_of(version),
+        complete,
+        bytes,
+    })
+}
+
+/// Parses a response's head, likewise.
+pub(super) fn parse_response(bytes: &[u8], complete: bool) -> Option<ResponseHead> {
+    let bytes = own(bytes, complete)?;
+    let (status, version, headers_start) = with_slots(&bytes, |bytes, slots| {
+        let mut response = Response::new(&mut []);
+        let parsed = config().parse_response_with_uninit_headers(&mut response, bytes, slots);
+        let Status::Complete(_) = parsed? else { return Ok(None) };
+        let (Some(code), Some(version)) = (response.code, response.version) else { return Ok(None) };
+        let start = memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+        Ok(Some((code, version, start)))
+    })?;
+    if status < 100 {
+        return None;
+    }
+    Some(ResponseHead { headers_start: number(headers_start), status, version: version_of(version), complete, bytes })
+}
+
+/// `httparse` as lenient as it can be: the agent reports what was sent, it does not judge it.
+fn config() -> ParserConfig {
+    let mut config = ParserConfig::default();
+    config
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_multiple_spaces_in_request_line_delimiters(true)
+        .allow_multiple_spaces_in_response_status_delimiters(true)
+        .allow_space_before_first_header_name(true)
+        .ignore_invalid_headers_in_requests(true)
+        .ignore_invalid_headers_in_responses(true);
+    config
+}
+
+/// The head in an allocation of its own, unfolded; a head that was cut is ended after its last whole line.
+fn own(bytes: &[u8], complete: bool) -> Option<Box<[u8]>> {
+    let mut owned = if complete {
+        bytes.to_vec()
+    } else {
+        let lines = memchr::memrchr(b'\n', bytes)? + 1;
+        let mut owned = Vec::with_capacity(lines + 2);
+        owned.extend_from_slice(bytes.get(..lines)?);
+        owned.extend_from_slice(b"\r\n");
+        owned
+    };
+    unfold(&mut owned);
+    Some(owned.into_boxed_slice())
+}
+
+/// Replaces each obs-fold by spaces (RFC 9112 §5.2), so that a line is a line. The start line is never folded.
+fn unfold(bytes: &mut [u8]) {
+    let mut from = memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    while let Some(found) = memchr(b'\n', bytes.get(from..).unwrap_or_default()) {
+        let end = from + found;
+        from = end + 1;
+        if matches!(bytes.get(from), Some(b' ' | b'\t')) {
+            let carriage = end.checked_sub(1).filter(|place| bytes.get(*place) == Some(&b'\r'));
+            for place in [Some(end), carriage].into_iter().flatten() {
+                if let Some(byte) = bytes.get_mut(place) {
+                    *byte = b' ';
+                }
+            }
+        }
+    }
+}
+
+/// Runs `parse` with enough header slots.
+fn with_slots<'b, T>(
+    bytes: &'b [u8],
+    parse: impl for<'s> Fn(&'b [u8], &'s mut [MaybeUninit<Header<'b>>]) -> Result<Option<T>, httparse::Error>,
+) -> Option<T> {
+    let mut slots = [MaybeUninit::<Header<'b>>::uninit(); SLOTS];
+    match parse(bytes, &mut slots) {
+        Err(httparse::Error::TooManyHeaders) => {
+            let lines = memchr_iter(b'\n', bytes).count();
+            let mut slots = vec![MaybeUninit::new(EMPTY_HEADER); lines];
+            parse(bytes, &mut slots).ok().flatten()
+        }
+        parsed => parsed.ok().flatten(),
+    }
+}
+
+/// Start and end of `part` within `whole`, of which it is a part.
+fn span_of(part: &[u8], whole: &[u8]) -> (usize, usize) {
+    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+    (start, start + part.len())
+}
+
+const fn version_of(minor: u8) -> Version {
+    match minor {
+        0 => Version::Http10,
+        _ => Version::Http11,
+    }
+}
+
+fn number(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}

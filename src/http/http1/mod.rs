@@ -1,0 +1,511 @@
+//! One direction of HTTP/1.x: stream bytes → `Message`s.
+
+mod body;
+mod head;
+
+use body::{Chunked, Framing, Then};
+
+use super::detect::{Detected, detect};
+use super::{Answered, HttpLimits, Message, MessageSink, Role, moment};
+use crate::tcp::Mark;
+use crate::time::Timestamp;
+
+/// So often a turn of the conversation may begin with something else than a start line before the search is given up.
+const MAX_LOOKS: u32 = 64;
+
+/// One direction.
+///
+/// ```text
+///            ┌──────────────── message whole ───────────────┐
+///            ▼                                              │
+/// ──▶ Boundary ──▶ Head (start line, part of the head) ──▶ Body
+///        ▲  └─ lost, malformed ─▶ Searching ◀─ lost, malformed ─┘
+///        └──────── a provable start line ──────┘
+/// ```
+#[derive(Debug)]
+pub(super) struct Stream {
+    role: Option<Role>,
+    state: State,
+    /// Part of a head, until it is whole. `held.len() <= max_head_bytes`.
+    held: Vec<u8>,
+    /// Where `held` begins, and when its last bytes came.
+    held_mark: Mark,
+    held_last: Timestamp,
+    held_packets: u32,
+    tally: Tally,
+    looks: u32,
+    /// A loss from the time when it was not known what this direction carries.
+    unreported_loss: Option<Mark>,
+    /// The present response answers a request that was not seen: HEAD perhaps, which has no body.
+    doubtful: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Before a start line.
+    Boundary,
+    /// In a head.
+    Head,
+    /// In a body.
+    Body(Body),
+    /// Looking for a start line at a place where one is provable.
+    Searching,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Body {
+    Length {
+        remaining: u64,
+    },
+    /// As `Length`, before the first byte, where the request was not seen: it may have been HEAD, with no body.
+    Doubtful {
+        remaining: u64,
+    },
+    Chunked(Chunked),
+    UntilClose,
+}
+
+/// Bytes of the present message that were not reported yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    wire: u64,
+    body: u64,
+    packets: u32,
+}
+
+/// Whether the sender had received something new since it last sent data: a message may begin then.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Turn {
+    /// It had.
+    New,
+    /// It had not: these bytes go on with what was before.
+    Same,
+}
+
+/// Where bytes stand, and what bounds them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<'a> {
+    pub(super) mark: &'a Mark,
+    pub(super) turn: Turn,
+    pub(super) limits: &'a HttpLimits,
+}
+
+/// What the direction is after an event.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum After {
+    /// HTTP/1, or not known yet.
+    Follow,
+    /// Not HTTP/1.
+    NotHttp,
+    /// HTTP/2.
+    Http2,
+    /// HTTP has ended on this connection: an upgrade or a tunnel.
+    Tunnel,
+}
+
+impl Stream {
+    /// A direction of which nothing is known.
+    pub(super) fn new() -> Self {
+        Self {
+            role: None,
+            state: State::Boundary,
+            held: Vec::new(),
+            held_mark: Mark::default(),
+            held_last: Timestamp::default(),
+            held_packets: 0,
+            tally: Tally::default(),
+            looks: 0,
+            unreported_loss: None,
+            doubtful: false,
+        }
+    }
+
+    /// What this direction carries, once it is known.
+    pub(super) const fn role(&self) -> Option<Role> {
+        self.role
+    }
+
+    /// The other direction has shown what this one carries.
+    pub(super) fn assume(&mut self, role: Role) {
+        self.role.get_or_insert(role);
+    }
+
+    /// The first bytes are no start line, but may be the middle of a message: looks for the next one.
+    pub(super) fn search_on(&mut self, bytes: &[u8], sink: &mut impl MessageSink) -> After {
+        if self.looks > MAX_LOOKS || is_tls_record(bytes) {
+            return After::NotHttp;
+        }
+        sink.counters().skipped_bytes += bytes.len() as u64;
+        self.held = Vec::new();
+        self.held_packets = 0;
+        self.state = State::Searching;
+        After::Follow
+    }
+
+    /// The next bytes in order, of one packet.
+    pub(super) fn data(&mut self, bytes: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> After {
+        let mut used = 0;
+        let mut after = After::Follow;
+        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
+            let mark = Mark { sequence: at.mark.sequence.advance(number(used)), ..*at.mark };
+            let turn = if used == 0 { at.turn } else { Turn::Same };
+            let here = At { mark: &mark, turn, limits: at.limits };
+            let step;
+            (step, after) = match self.state {
+                State::Boundary => self.begin(rest, &here, sink),
+                State::Head => self.go_on(rest, &here, sink),
+                State::Body(body) => (self.body(body, rest, &here, sink), After::Follow),
+                State::Searching => self.search(rest, turn, sink),
+            };
+            used += step;
+            if after != After::Follow {
+                break;
+            }
+        }
+        self.flush(at.mark, sink);
+        after
+    }
+
+    /// `count` bytes that the capture does not have.
+    pub(super) fn gap(&mut self, count: u64, mark: &Mark, sink: &mut impl MessageSink) {
+        let kept = match &mut self.state {
+            State::Body(Body::Length { remaining } | Body::Doubtful { remaining }) => {
+                let within = count.min(*remaining);
+                let left = *remaining - within;
+                self.state = State::Body(Body::Length { remaining: left });
+                self.report_missing(within, mark, sink);
+                if left == 0 {
+                    self.end(mark, sink);
+                }
+                within == count
+            }
+            State::Body(Body::Chunked(chunked)) => {
+                let kept = chunked.skip(count);
+                if kept {
+                    self.report_missing(count, mark, sink);
+                }
+                kept
+            }
+            State::Body(Body::UntilClose) => {
+                self.report_missing(count, mark, sink);
+                true
+            }
+            State::Searching => {
+                sink.counters().skipped_bytes += count;
+                true
+            }
+            State::Head => {
+                self.cut_head(sink);
+                false
+            }
+            State::Boundary => false,
+        };
+        if !kept {
+            let end = mark.sequence.advance(u32::try_from(count).unwrap_or(u32::MAX));
+            self.lose(&Mark { sequence: end, ..*mark }, sink);
+        }
+    }
+
+    /// FIN.
+    pub(super) fn close(&mut self, at: Timestamp, sink: &mut impl MessageSink) {
+        let Some(role) = self.role else { return };
+        let mark = moment(at);
+        match self.state {
+            State::Body(Body::UntilClose) => self.end(&mark, sink),
+            State::Body(_) => sink.message(Message::Abort(role), &mark),
+            State::Head => {
+                if self.cut_head(sink) {
+                    sink.message(Message::Abort(role), &mark);
+                }
+            }
+            State::Boundary | State::Searching => {}
+        }
+        self.state = State::Boundary;
+        sink.message(Message::Closed(role), &mark);
+    }
+
+    /// At a boundary: past empty lines (RFC 9112 §2.2), then a head, whole or in part.
+    fn begin(&mut self, rest: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> (usize, After) {
+        let empty = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let rest = rest.get(empty..).unwrap_or_default();
+        if rest.is_empty() {
+            return (empty, After::Follow);
+        }
+        let mark = Mark { sequence: at.mark.sequence.advance(number(empty)), ..*at.mark };
+        match (detect(rest), self.role) {
+            (Detected::StartLine(found), None) => self.role = Some(found),
+            (Detected::StartLine(found), Some(role)) if found == role => {}
+            (Detected::NeedMore, _) => {}
+            (Detected::Http2, None) => return (empty, After::Http2),
+            (_, None) => return (empty, After::NotHttp),
+            (_, Some(_)) => {
+                self.malformed(&mark, sink);
+                return (empty, After::Follow);
+            }
+        }
+        self.held_mark = mark;
+        self.held_packets = 0;
+        self.held_last = mark.at;
+        if let Some(end) = head::find_end(rest, 0).filter(|end| *end <= at.limits.max_head_bytes) {
+            let after = self.complete(rest.get(..end).unwrap_or_default(), &mark, sink);
+            return (empty + end, after);
+        }
+        self.state = State::Head;
+        let (used, after) = self.go_on(rest, &At { mark: &mark, ..*at }, sink);
+        (empty + used, after)
+    }
+
+    /// In a head that spans packets.
+    fn go_on(&mut self, rest: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> (usize, After) {
+        let (mark, limits) = (at.mark, at.limits);
+        let before = self.held.len();
+        let room = limits.max_head_bytes.saturating_sub(before);
+        let taken = rest.get(..room).unwrap_or(rest);
+        self.held.extend_from_slice(taken);
+        self.held_last = self.held_last.max(mark.at);
+        if let Some(end) = head::find_end(&self.held, before) {
+            let held = std::mem::take(&mut self.held);
+            let after = self.complete(held.get(..end).unwrap_or_default(), mark, sink);
+            return (end - before, after);
+        }
+        if self.role.is_none() {
+            match detect(&self.held) {
+                Detected::StartLine(role) => self.role = Some(role),
+                Detected::NeedMore => {}
+                Detected::Http2 => return (taken.len(), After::Http2),
+                Detected::Other => return (taken.len(), After::NotHttp),
+            }
+        }
+        self.held_packets += 1;
+        if taken.len() < rest.len() || self.held.len() >= limits.max_head_bytes {
+            sink.counters().malformed_heads += 1;
+            self.cut_head(sink);
+            self.lose(mark, sink);
+        }
+        (taken.len(), After::Follow)
+    }
+
+    /// A whole head.
+    fn complete(&mut self, bytes: &[u8], mark: &Mark, sink: &mut impl MessageSink) -> After {
+        if self.role.is_none()
+            && let Detected::StartLine(role) = detect(bytes)
+        {
+            self.role = Some(role);
+        }
+        self.report_early_loss(sink);
+        let parsed = match self.role {
+            Some(Role::Request) => self.request(bytes, true, sink),
+            Some(Role::Response) => self.response(bytes, true, sink),
+            None => return After::NotHttp,
+        };
+        match parsed {
+            Parsed::Begun(framing) => {
+                let packets = self.held_packets + 1;
+                self.tally = Tally { wire: bytes.len() as u64, body: 0, packets };
+                self.enter(framing, mark, sink)
+            }
+            Parsed::Interim => {
+                self.state = State::Boundary;
+                After::Follow
+            }
+            Parsed::Malformed => {
+                self.malformed(mark, sink);
+                After::Follow
+            }
+        }
+    }
+
+    fn request(&mut self, bytes: &[u8], complete: bool, sink: &mut impl MessageSink) -> Parsed {
+        let Some(head) = head::parse_request(bytes, complete) else { return Parsed::Malformed };
+        let framing = body::of_request(&head);
+        sink.counters().requests += 1;
+        sink.message(Message::RequestHead(head), &self.held_mark);
+        Parsed::Begun(framing)
+    }
+
+    fn response(&mut self, bytes: &[u8], complete: bool, sink: &mut impl MessageSink) -> Parsed {
+        let Some(head) = head::parse_response(bytes, complete) else { return Parsed::Malformed };
+        if matches!(head.status(), 100 | 102..200) {
+            sink.counters().interim_responses += 1;
+            sink.message(Message::Interim(head), &self.held_mark);
+            return Parsed::Interim;
+        }
+        let answered = sink.place_response(&self.held_mark);
+        let framing = body::of_response(&head, answered);
+        sink.counters().responses += 1;
+        sink.message(Message::ResponseHead(head), &self.held_mark);
+        self.doubtful = answered == Answered::Unknown;
+        Parsed::Begun(framing)
+    }
+
+    /// The head is reported; its body begins.
+    fn enter(&mut self, framing: Framing, mark: &Mark, sink: &mut impl MessageSink) -> After {
+        self.state = match framing {
+            Framing::Length(0) => {
+                self.end(mark, sink);
+                return After::Follow;
+            }
+            Framing::Length(remaining) if self.doubtful => State::Body(Body::Doubtful { remaining }),
+            Framing::Length(remaining) => State::Body(Body::Length { remaining }),
+            Framing::Chunked => State::Body(Body::Chunked(Chunked::new())),
+            Framing::UntilClose => State::Body(Body::UntilClose),
+            Framing::Tunnel => {
+                self.end(mark, sink);
+                return After::Tunnel;
+            }
+            Framing::Unknown => {
+                self.lose(mark, sink);
+                return After::Follow;
+            }
+        };
+        After::Follow
+    }
+
+    /// In a body; the number of bytes that belong to it.
+    fn body(&mut self, body: Body, rest: &[u8], cx: &At<'_>, sink: &mut impl MessageSink) -> usize {
+        self.tally.packets = self.tally.packets.max(1);
+        let (used, ends) = match body {
+            Body::Doubtful { .. } if cx.turn == Turn::New && detect(rest) == Detected::StartLine(Role::Response) => {
+                self.tally.packets = 0;
+                (0, true)
+            }
+            Body::Length { remaining } | Body::Doubtful { remaining } => {
+                let used = rest.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
+                let remaining = remaining - used as u64;
+                self.state = State::Body(Body::Length { remaining });
+                self.tally.body += used as u64;
+                (used, remaining == 0)
+            }
+            Body::UntilClose => {
+                self.tally.body += rest.len() as u64;
+                (rest.len(), false)
+            }
+            Body::Chunked(mut chunked) => {
+                let step = chunked.consume(rest, cx.limits.max_head_bytes);
+                self.state = State::Body(Body::Chunked(chunked));
+                self.tally.body += step.body;
+                if step.then == Then::Malformed {
+                    self.tally.wire += step.used as u64;
+                    self.malformed(cx.mark, sink);
+                    return step.used;
+                }
+                (step.used, step.then == Then::End)
+            }
+        };
+        self.tally.wire += used as u64;
+        if ends {
+            self.end(cx.mark, sink);
+        }
+        used
+    }
+
+    /// Looks whether a message begins here; the bytes of a packet that does not begin with one are skipped.
+    ///
+    /// A start line is provable only at a segment's first byte, and only when the sender had received something new
+    /// since it last sent: a body that merely holds such text goes on without a turn of the conversation.
+    fn search(&mut self, rest: &[u8], turn: Turn, sink: &mut impl MessageSink) -> (usize, After) {
+        if turn == Turn::New {
+            let empty = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            match (detect(rest.get(empty..).unwrap_or_default()), self.role) {
+                (Detected::StartLine(found), role) if role.is_none_or(|role| role == found) => {
+                    self.state = State::Boundary;
+                    return (0, After::Follow);
+                }
+                (Detected::NeedMore, _) if rest.len() > empty => {
+                    self.state = State::Boundary;
+                    return (0, After::Follow);
+                }
+                (Detected::Http2, None) => return (rest.len(), After::Http2),
+                _ if is_tls_record(rest) => return (rest.len(), After::NotHttp),
+                _ => self.looks += 1,
+            }
+        }
+        sink.counters().skipped_bytes += rest.len() as u64;
+        let after = if self.looks > MAX_LOOKS { After::NotHttp } else { After::Follow };
+        (rest.len(), after)
+    }
+
+    /// What is held of a head ends as an incomplete message; `false` when not even its start line is whole.
+    fn cut_head(&mut self, sink: &mut impl MessageSink) -> bool {
+        let held = std::mem::take(&mut self.held);
+        let parsed = match self.role {
+            Some(Role::Request) => self.request(&held, false, sink),
+            Some(Role::Response) => self.response(&held, false, sink),
+            None => Parsed::Malformed,
+        };
+        let begun = matches!(parsed, Parsed::Begun(_));
+        if begun {
+            self.tally = Tally { wire: held.len() as u64, body: 0, packets: self.held_packets };
+            self.flush(&moment(self.held_last), sink);
+        }
+        begun
+    }
+
+    fn report_missing(&mut self, count: u64, mark: &Mark, sink: &mut impl MessageSink) {
+        if let Some(role) = self.role {
+            let message = Message::Bytes { role, wire: count, body: count, packets: 0 };
+            sink.message(message, mark);
+        }
+    }
+
+    fn flush(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
+        let Tally { wire, body, packets } = std::mem::take(&mut self.tally);
+        if let Some(role) = self.role.filter(|_| wire > 0) {
+            let at = mark.at.max(self.held_last);
+            sink.message(Message::Bytes { role, wire, body, packets }, &Mark { at, ..*mark });
+        }
+        self.held_last = Timestamp::default();
+    }
+
+    fn end(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
+        self.flush(mark, sink);
+        self.state = State::Boundary;
+        self.looks = 0;
+        self.held_packets = 0;
+        if let Some(role) = self.role {
+            sink.message(Message::End(role), mark);
+        }
+    }
+
+    fn malformed(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
+        sink.counters().malformed_heads += 1;
+        self.lose(mark, sink);
+    }
+
+    fn lose(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
+        self.flush(mark, sink);
+        self.held = Vec::new();
+        self.held_packets = 0;
+        self.looks = 0;
+        self.state = State::Searching;
+        match self.role {
+            Some(role) => sink.message(Message::Lost(role), mark),
+            None => self.unreported_loss = Some(*mark),
+        }
+    }
+
+    fn report_early_loss(&mut self, sink: &mut impl MessageSink) {
+        if let (Some(mark), Some(role)) = (self.unreported_loss.take(), self.role) {
+            sink.message(Message::Lost(role), &mark);
+        }
+    }
+}
+
+/// What a head turned out to be.
+enum Parsed {
+    /// A message whose body is framed like this.
+    Begun(Framing),
+    /// An interim response.
+    Interim,
+    /// No head that could be read.
+    Malformed,
+}
+
+/// A TLS record header (RFC 8446 §5.1): handshake, alert, application data or change of cipher, version 3.x.
+fn is_tls_record(bytes: &[u8]) -> bool {
+    matches!(bytes, [20..=23, 3, 0..=4, ..])
+}
+
+fn number(offset: usize) -> u32 {
+    u32::try_from(offset).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,398 @@
+//! Both directions of one connection: segments in, stream events out in causal order.
+
+use std::time::Duration;
+
+use super::half::{Half, Place};
+use super::pending::{Held, Inserted};
+use super::table::{TcpCounters, TcpLimits};
+use super::{Direction, Flow, Interest, Mark, StreamEvent, StreamHandler};
+use crate::packet::{Segment, SequenceNumber, TcpFlags};
+use crate::time::Timestamp;
+
+/// A segment further ahead of its stream than this belongs to another connection.
+const FAR_AHEAD: i32 = 1 << 30;
+/// A segment further behind than this, likewise; retransmissions are at most a window old.
+const FAR_BEHIND: i32 = -(1 << 26);
+/// A reset further from its stream than this is not believed (RFC 5961 §3.2, made lenient for lost segments).
+const RESET_REACH: i32 = 1 << 24;
+/// A second SYN later than this was sent again, so it is not known which one was answered.
+const SYN_AGAIN: Duration = Duration::from_millis(500);
+
+/// A connection whose events are wanted.
+#[derive(Debug)]
+pub(super) struct Streams<S> {
+    pub(super) state: S,
+    pub(super) flow: Flow,
+    pub(super) timer_armed: bool,
+    up: Half,
+    down: Half,
+    interest: Interest,
+    handshake: Handshake,
+}
+
+/// What `accept` needs beside the connection itself.
+pub(super) struct Context<'a, H> {
+    pub(super) handler: &'a mut H,
+    pub(super) counters: &'a mut TcpCounters,
+    pub(super) limits: &'a TcpLimits,
+    /// Bytes held by other connections.
+    pub(super) pending_elsewhere: usize,
+}
+
+/// What became of the connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Verdict {
+    /// It goes on.
+    Open(Interest),
+    /// Both directions have ended.
+    Closed,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Handshake {
+    Unseen,
+    Asked { by: Direction, at: Timestamp },
+    Answered { by: Direction, at: Timestamp },
+    Over,
+}
+
+impl<S> Streams<S> {
+    pub(super) fn new(state: S, flow: Flow) -> Self {
+        Self {
+            state,
+            flow,
+            timer_armed: false,
+            up: Half::default(),
+            down: Half::default(),
+            interest: Interest::Undecided,
+            handshake: Handshake::Unseen,
+        }
+    }
+
+    /// Takes a segment of this connection.
+    pub(super) fn accept<H>(&mut self, segment: &Segment<'_>, direction: Direction, cx: &mut Context<'_, H>) -> Verdict
+    where
+        H: StreamHandler<State = S>,
+    {
+        self.note_handshake(segment, direction);
+        if segment.flags.contains(TcpFlags::ACK) {
+            self.half_mut(direction.opposite()).acknowledge(segment.acknowledgement);
+        }
+        let start = self.note_edges(segment, direction);
+        if segment.payload_length > 0 {
+            self.take(segment, start, direction, cx);
+        }
+        self.drain(cx);
+        self.verdict()
+    }
+
+    /// Whether a segment cannot belong to this connection, only to a later one with the same addresses and ports.
+    pub(super) fn is_foreign(&self, segment: &Segment<'_>, direction: Direction) -> bool {
+        let half = self.half(direction);
+        if segment.flags.contains(TcpFlags::SYN) {
+            return match half.initial() {
+                Some(initial) => initial != segment.sequence,
+                None => half.is_anchored() && half.next() != segment.sequence.advance(1),
+            };
+        }
+        if segment.payload_length == 0 || !half.is_known() {
+            return false;
+        }
+        let distance = segment.sequence.distance_from(half.next());
+        !(FAR_BEHIND..=FAR_AHEAD).contains(&distance) || (half.is_ended() && distance >= 0)
+    }
+
+    /// Whether a reset is believed.
+    pub(super) fn is_credible_reset(&self, segment: &Segment<'_>, direction: Direction) -> bool {
+        let half = self.half(direction);
+        !half.is_known() || segment.sequence.distance_from(half.next()).abs() <= RESET_REACH
+    }
+
+    /// Declares lost what is certainly lost at `now`.
+    pub(super) fn lose<H: StreamHandler<State = S>>(&mut self, now: Timestamp, cx: &mut Context<'_, H>) -> Verdict {
+        // Each turn either moves a stream on or ends the loop; two directions can wait for each other only once.
+        for turn in [Order::Causal, Order::Causal, Order::Any] {
+            for direction in [Direction::Up, Direction::Down] {
+                self.lose_in(direction, now, turn, cx);
+            }
+        }
+        self.verdict()
+    }
+
+    /// No more segments will come: delivers all that waits, over every hole.
+    pub(super) fn settle<H: StreamHandler<State = S>>(&mut self, now: Timestamp, cx: &mut Context<'_, H>) {
+        self.drain(cx);
+        while self.interest != Interest::None {
+            let Some(direction) = self.next_to_settle() else { break };
+            self.leap(direction, now, cx);
+            self.drain(cx);
+        }
+    }
+
+    /// When a loss becomes certain, if nothing comes; `deadline` for one that begins to show now.
+    pub(super) fn watch_loss(&mut self, deadline: Timestamp) -> Option<Timestamp> {
+        let (up, down) = (self.up.watch_loss(deadline), self.down.watch_loss(deadline));
+        match (up, down) {
+            (Some(up), Some(down)) => Some(up.min(down)),
+            (up, down) => up.or(down),
+        }
+    }
+
+    /// Whether the layer above still follows it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.interest != Interest::None
+    }
+
+    /// Bytes held.
+    pub(super) const fn pending_bytes(&self) -> usize {
+        self.up.pending.bytes() + self.down.pending.bytes()
+    }
+
+    /// Where the stream of `direction` stands.
+    pub(super) const fn half(&self, direction: Direction) -> &Half {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        }
+    }
+
+    const fn half_mut(&mut self, direction: Direction) -> &mut Half {
+        match direction {
+            Direction::Up => &mut self.up,
+            Direction::Down => &mut self.down,
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.up.is_ended() && self.down.is_ended() { Verdict::Closed } else { Verdict::Open(self.interest) }
+    }
+
+    /// SYN and FIN; the sequence number of the first byte of payload.
+    fn note_edges(&mut self, segment: &Segment<'_>, direction: Direction) -> SequenceNumber {
+        let half = self.half_mut(direction);
+        let mut start = segment.sequence;
+        if segment.flags.contains(TcpFlags::SYN) {
+            half.synchronise(segment.sequence);
+            start = start.advance(1);
+        }
+        let fin = segment.flags.contains(TcpFlags::FIN);
+        if segment.payload_length > 0 {
+            half.join(start, segment.interface);
+        } else if fin {
+            half.join_at_end(start);
+        }
+        if fin {
+            half.finish_at(start.advance(segment.payload_length), segment.at);
+        }
+        start
+    }
+
+    fn note_handshake(&mut self, segment: &Segment<'_>, direction: Direction) {
+        let syn = segment.flags.contains(TcpFlags::SYN);
+        let ack = segment.flags.contains(TcpFlags::ACK);
+        self.handshake = match self.handshake {
+            Handshake::Unseen if syn && !ack => Handshake::Asked { by: direction, at: segment.at },
+            Handshake::Unseen => Handshake::Over,
+            Handshake::Asked { at, .. } if syn && !ack && segment.at.saturating_since(at) > SYN_AGAIN => {
+                Handshake::Over
+            }
+            Handshake::Asked { by, at } if syn && ack && by != direction => Handshake::Answered { by, at },
+            Handshake::Answered { by, at } if ack && !syn && by == direction => {
+                self.flow.handshake_rtt = Some(segment.at.saturating_since(at));
+                Handshake::Over
+            }
+            unchanged => unchanged,
+        };
+    }
+
+    /// Payload: delivered at once when it is next, held when it is not.
+    fn take<H>(&mut self, segment: &Segment<'_>, start: SequenceNumber, direction: Direction, cx: &mut Context<'_, H>)
+    where
+        H: StreamHandler<State = S>,
+    {
+        let length = segment.payload_length;
+        let mark = Mark {
+            at: segment.at,
+            sequence: start,
+            acknowledgement: segment.flags.contains(TcpFlags::ACK).then_some(segment.acknowledgement),
+            interface: segment.interface,
+        };
+        let waits = self.half(direction.opposite()).is_behind(mark.acknowledgement);
+        let half = self.half(direction);
+        let place = if half.is_ended() { Place::Old } else { half.place(start, length) };
+        match place {
+            Place::Old => {
+                let probe = length <= 1 && start.advance(1) == half.next();
+                if !probe {
+                    self.note_repeat(segment, direction, cx.counters);
+                }
+            }
+            Place::Next { skip } if !waits && half.pending.len() == 0 => {
+                if skip > 0 {
+                    self.note_repeat(segment, direction, cx.counters);
+                }
+                let mark = Mark { sequence: start.advance(skip), ..mark };
+                let bytes = segment.payload.get(skip as usize..).unwrap_or_default();
+                self.deliver(direction, mark, bytes, length - skip, cx);
+            }
+            Place::Next { .. } | Place::Ahead => self.hold(segment, mark, direction, cx),
+        }
+    }
+
+    fn hold<H>(&mut self, segment: &Segment<'_>, mark: Mark, direction: Direction, cx: &mut Context<'_, H>)
+    where
+        H: StreamHandler<State = S>,
+    {
+        match self.half_mut(direction).hold(mark, segment.payload, segment.payload_length) {
+            Inserted::New => cx.counters.out_of_order += 1,
+            Inserted::Known => self.note_repeat(segment, direction, cx.counters),
+        }
+        let pending = &self.half(direction).pending;
+        let full = pending.bytes() > cx.limits.max_pending_bytes
+            || pending.len() > cx.limits.max_pending_segments
+            || self.pending_bytes() + cx.pending_elsewhere > cx.limits.max_total_pending_bytes;
+        if full {
+            cx.counters.pending_overflows += 1;
+            while self.half(direction).pending.len() > 0 && self.interest != Interest::None {
+                self.leap(direction, segment.at, cx);
+            }
+        }
+    }
+
+    fn note_repeat(&mut self, segment: &Segment<'_>, direction: Direction, counters: &mut TcpCounters) {
+        if self.half(direction).is_home(segment.interface) {
+            counters.retransmits += 1;
+            self.flow.retransmits = self.flow.retransmits.saturating_add(1);
+        } else {
+            counters.duplicates += 1;
+        }
+    }
+
+    /// Delivers what is next in either direction, a segment never before the bytes that its sender had received.
+    fn drain<H: StreamHandler<State = S>>(&mut self, cx: &mut Context<'_, H>) {
+        loop {
+            let mut moved = false;
+            for direction in [Direction::Up, Direction::Down] {
+                while let Some(run) = self.take_causal(direction) {
+                    self.deliver_held(direction, &run, cx);
+                    moved = true;
+                }
+                if let Some(at) = self.half_mut(direction).take_end() {
+                    self.report(direction, StreamEvent::End(at), cx);
+                    moved = true;
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn take_causal(&mut self, direction: Direction) -> Option<Held> {
+        let first = self.half_mut(direction).ready()?;
+        if self.half(direction.opposite()).is_behind(first.acknowledgement) {
+            return None;
+        }
+        self.half_mut(direction).take_ready()
+    }
+
+    fn lose_in<H>(&mut self, direction: Direction, now: Timestamp, order: Order, cx: &mut Context<'_, H>)
+    where
+        H: StreamHandler<State = S>,
+    {
+        while self.interest != Interest::None {
+            let half = self.half_mut(direction);
+            let Some(until) = half.certain_loss(now) else { return };
+            match (half.hole_before(until), order) {
+                (0, Order::Causal) => return,
+                (0, Order::Any) => self.leap(direction, now, cx),
+                (hole, _) => {
+                    self.skip(direction, hole, now, cx);
+                    self.half_mut(direction).forget_when_silent();
+                }
+            }
+            self.drain(cx);
+        }
+    }
+
+    /// Over the hole to the first held run, and that run; or to the FIN.
+    fn leap<H: StreamHandler<State = S>>(&mut self, direction: Direction, now: Timestamp, cx: &mut Context<'_, H>) {
+        let Some(until) = self.half(direction).resumes_at() else { return };
+        let hole = self.half(direction).hole_before(until);
+        if hole > 0 {
+            self.skip(direction, hole, now, cx);
+        }
+        let half = self.half_mut(direction);
+        if half.ready().is_some()
+            && let Some(run) = half.take_ready()
+        {
+            self.deliver_held(direction, &run, cx);
+        }
+    }
+
+    /// The direction whose waiting bytes were captured first.
+    fn next_to_settle(&self) -> Option<Direction> {
+        match (self.up.pending.first(), self.down.pending.first()) {
+            (Some((up, _)), Some((down, _))) => Some(if up.at <= down.at { Direction::Up } else { Direction::Down }),
+            (Some(_), None) => Some(Direction::Up),
+            (None, Some(_)) => Some(Direction::Down),
+            (None, None) if self.up.resumes_at().is_some() => Some(Direction::Up),
+            (None, None) => self.down.resumes_at().map(|_| Direction::Down),
+        }
+    }
+
+    fn skip<H>(&mut self, direction: Direction, count: u32, at: Timestamp, cx: &mut Context<'_, H>)
+    where
+        H: StreamHandler<State = S>,
+    {
+        let half = self.half_mut(direction);
+        let mark = Mark { at, sequence: half.next(), ..Mark::default() };
+        half.advance(count);
+        cx.counters.gaps += 1;
+        cx.counters.missing_bytes += u64::from(count);
+        self.report(direction, StreamEvent::Gap(u64::from(count), mark), cx);
+    }
+
+    fn deliver_held<H>(&mut self, direction: Direction, run: &Held, cx: &mut Context<'_, H>)
+    where
+        H: StreamHandler<State = S>,
+    {
+        self.deliver(direction, run.mark, &run.bytes, run.length, cx);
+    }
+
+    /// The next `length` bytes, of which the capture has `bytes`; the snap length cut the rest.
+    fn deliver<H>(&mut self, direction: Direction, mark: Mark, bytes: &[u8], length: u32, cx: &mut Context<'_, H>)
+    where
+        H: StreamHandler<State = S>,
+    {
+        let captured = u32::try_from(bytes.len()).unwrap_or(length).min(length);
+        self.half_mut(direction).advance(length);
+        if captured > 0 {
+            cx.counters.bytes += u64::from(captured);
+            self.report(direction, StreamEvent::Data(bytes, mark), cx);
+        }
+        let cut = length - captured;
+        if cut > 0 {
+            cx.counters.gaps += 1;
+            cx.counters.missing_bytes += u64::from(cut);
+            let mark = Mark { sequence: mark.sequence.advance(captured), ..mark };
+            self.report(direction, StreamEvent::Gap(u64::from(cut), mark), cx);
+        }
+    }
+
+    fn report<H>(&mut self, direction: Direction, event: StreamEvent<'_>, cx: &mut Context<'_, H>)
+    where
+        H: StreamHandler<State = S>,
+    {
+        if self.interest != Interest::None {
+            self.interest = cx.handler.event(&mut self.state, &self.flow, direction, event);
+        }
+    }
+}
+
+/// Whether a loss respects what waits for the other direction.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Order {
+    Causal,
+    Any,
+}

@@ -1,0 +1,267 @@
+//! One direction of a connection: where its stream stands and what waits.
+
+use super::Mark;
+use super::pending::{Held, Inserted, Pending, distance};
+use crate::packet::SequenceNumber;
+use crate::time::Timestamp;
+
+/// Acknowledged bytes further ahead than this are not believed: no window is that large (RFC 7323 §2.2).
+const MAX_WINDOW: u32 = 1 << 30;
+
+/// One direction.
+///
+/// ```text
+///          next            acknowledged by the peer
+///   …──────┼─ hole ─┬──────┼───────┬─ hole ─┬────────
+///  delivered        │ held │  held │        │ held
+/// ```
+#[derive(Debug, Default)]
+pub(super) struct Half {
+    anchor: Anchor,
+    next: SequenceNumber,
+    initial: Option<SequenceNumber>,
+    acknowledged: Option<SequenceNumber>,
+    fin: Option<Fin>,
+    ended: bool,
+    loss: Option<Loss>,
+    /// The interface that showed the first data; copies seen on others are no retransmissions.
+    interface: Option<u32>,
+    pub(super) pending: Pending,
+}
+
+/// How well `next` is known.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Anchor {
+    /// Nothing was seen.
+    #[default]
+    Unknown,
+    /// No data yet, but the peer has acknowledged up to here.
+    Hinted,
+    /// By a SYN, or by data.
+    Known,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Fin {
+    sequence: SequenceNumber,
+    at: Timestamp,
+}
+
+/// Bytes that the peer has and the capture has not; certain when `deadline` has passed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loss {
+    pub(super) until: SequenceNumber,
+    pub(super) deadline: Timestamp,
+}
+
+/// What a range of bytes is to this half.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// All of it was delivered before.
+    Old,
+    /// It brings the next byte, after `skip` bytes that were delivered before.
+    Next { skip: u32 },
+    /// It leaves a hole before it.
+    Ahead,
+}
+
+impl Half {
+    /// The next byte to deliver.
+    pub(super) const fn next(&self) -> SequenceNumber {
+        self.next
+    }
+
+    /// The initial sequence number, when the SYN was seen.
+    pub(super) const fn initial(&self) -> Option<SequenceNumber> {
+        self.initial
+    }
+
+    /// Whether `next` rests on a SYN or on data.
+    pub(super) const fn is_known(&self) -> bool {
+        matches!(self.anchor, Anchor::Known)
+    }
+
+    /// Whether anything of it was seen, if only an acknowledgement by the peer.
+    pub(super) const fn is_anchored(&self) -> bool {
+        !matches!(self.anchor, Anchor::Unknown)
+    }
+
+    /// Whether its FIN was delivered.
+    pub(super) const fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// A SYN of this direction with `initial`.
+    pub(super) fn synchronise(&mut self, initial: SequenceNumber) {
+        if self.anchor != Anchor::Known {
+            self.initial = Some(initial);
+            self.next = initial.advance(1);
+            self.anchor = Anchor::Known;
+        }
+    }
+
+    /// Data (or a FIN) of this direction at `start`, seen on `interface`: anchors the stream when nothing has yet.
+    pub(super) fn join(&mut self, start: SequenceNumber, interface: u32) {
+        self.interface.get_or_insert(interface);
+        match self.anchor {
+            Anchor::Known => {}
+            Anchor::Hinted if start.is_after(self.next) && distance(start, self.next) < MAX_WINDOW => {
+                self.anchor = Anchor::Known;
+            }
+            Anchor::Hinted | Anchor::Unknown => {
+                self.next = start;
+                self.anchor = Anchor::Known;
+            }
+        }
+    }
+
+    /// A FIN without data at `start`.
+    pub(super) fn join_at_end(&mut self, start: SequenceNumber) {
+        if self.anchor == Anchor::Unknown {
+            self.next = start;
+            self.anchor = Anchor::Known;
+        } else if self.anchor == Anchor::Hinted && start == self.next {
+            self.anchor = Anchor::Known;
+        }
+    }
+
+    /// The peer has received everything before `number`.
+    pub(super) fn acknowledge(&mut self, number: SequenceNumber) {
+        match self.anchor {
+            Anchor::Unknown => {
+                self.next = number;
+                self.anchor = Anchor::Hinted;
+            }
+            Anchor::Hinted if number.is_after(self.next) => self.next = number,
+            Anchor::Hinted | Anchor::Known => {}
+        }
+        if self.acknowledged.is_none_or(|known| number.is_after(known)) {
+            self.acknowledged = Some(number);
+        }
+    }
+
+    /// A FIN that takes the number `sequence`.
+    pub(super) fn finish_at(&mut self, sequence: SequenceNumber, at: Timestamp) {
+        if self.fin.is_none() && !sequence.is_before(self.next) {
+            self.fin = Some(Fin { sequence, at });
+        }
+    }
+
+    /// The FIN's time, once everything before it was delivered; only once.
+    pub(super) fn take_end(&mut self) -> Option<Timestamp> {
+        let fin = self.fin.filter(|fin| !self.ended && !fin.sequence.is_after(self.next))?;
+        self.ended = true;
+        Some(fin.at)
+    }
+
+    /// Where `length` bytes at `start` stand.
+    pub(super) fn place(&self, start: SequenceNumber, length: u32) -> Place {
+        if start.is_after(self.next) {
+            return Place::Ahead;
+        }
+        let skip = distance(self.next, start);
+        if skip >= length { Place::Old } else { Place::Next { skip } }
+    }
+
+    /// Whether a segment that acknowledges `number` of this direction was sent after bytes that are still to come here.
+    pub(super) fn is_behind(&self, number: Option<SequenceNumber>) -> bool {
+        self.is_known() && number.is_some_and(|number| self.believable(number).is_after(self.next))
+    }
+
+    /// Moves past `count` bytes, delivered or lost.
+    pub(super) fn advance(&mut self, count: u32) {
+        self.next = self.next.advance(count);
+    }
+
+    /// Holds a run; [`Inserted::Known`] when it brings nothing new.
+    pub(super) fn hold(&mut self, mark: Mark, bytes: &[u8], length: u32) -> Inserted {
+        let (mut mark, mut bytes, mut length) = (mark, bytes, length);
+        if let Place::Next { skip } = self.place(mark.sequence, length) {
+            mark.sequence = mark.sequence.advance(skip);
+            bytes = bytes.get(skip as usize..).unwrap_or_default();
+            length -= skip;
+        }
+        self.pending.insert(mark, bytes, length)
+    }
+
+    /// The first held run, when it is next; runs that were delivered meanwhile are dropped.
+    pub(super) fn ready(&mut self) -> Option<Mark> {
+        loop {
+            let (first, length) = self.pending.first()?;
+            match self.place(first.sequence, length) {
+                Place::Next { .. } => return Some(*first),
+                Place::Ahead => return None,
+                Place::Old => drop(self.pending.pop()),
+            }
+        }
+    }
+
+    /// Takes out the run that is [`ready`](Self::ready), without what was delivered meanwhile.
+    pub(super) fn take_ready(&mut self) -> Option<Held> {
+        let mut run = self.pending.pop()?;
+        let skip = distance(self.next, run.mark.sequence).min(run.length);
+        run.mark.sequence = run.mark.sequence.advance(skip);
+        run.bytes.drain(..run.bytes.len().min(skip as usize));
+        run.length -= skip;
+        Some(run)
+    }
+
+    /// The hole before the first held run, or before `until` when nothing is held before it.
+    pub(super) fn hole_before(&self, until: SequenceNumber) -> u32 {
+        let end = match self.pending.first() {
+            Some((first, _)) if first.sequence.is_before(until) => first.sequence,
+            _ => until,
+        };
+        distance(end, self.next)
+    }
+
+    /// Where the stream surely goes on, or ends, after a hole: at held bytes, or at a FIN.
+    pub(super) fn resumes_at(&self) -> Option<SequenceNumber> {
+        match (self.pending.first(), self.fin) {
+            (Some((first, _)), _) => Some(first.sequence),
+            (None, Some(fin)) if fin.sequence.is_after(self.next) => Some(fin.sequence),
+            _ => None,
+        }
+    }
+
+    /// Notes since when acknowledged bytes are missing; the deadline when there are any.
+    pub(super) fn watch_loss(&mut self, deadline: Timestamp) -> Option<Timestamp> {
+        if self.loss.is_some_and(|loss| loss.until.is_after(self.next)) {
+            return self.loss.map(|loss| loss.deadline);
+        }
+        let until = self.acknowledged.map(|number| self.believable(number));
+        self.loss = match until {
+            Some(until) if self.is_known() && until.is_after(self.next) => Some(Loss { until, deadline }),
+            _ => None,
+        };
+        self.loss.map(|loss| loss.deadline)
+    }
+
+    /// The loss that is certain at `now`.
+    pub(super) fn certain_loss(&self, now: Timestamp) -> Option<SequenceNumber> {
+        self.loss.filter(|loss| loss.deadline <= now && loss.until.is_after(self.next)).map(|loss| loss.until)
+    }
+
+    /// Bytes of a direction that shows no data at all are not waited for again until it does.
+    pub(super) fn forget_when_silent(&mut self) {
+        if self.interface.is_none() {
+            self.anchor = Anchor::Hinted;
+        }
+    }
+
+    /// Whether a copy seen on `interface` is a retransmission, not the same packet seen elsewhere.
+    pub(super) fn is_home(&self, interface: u32) -> bool {
+        self.interface.is_none_or(|home| home == interface)
+    }
+
+    /// `number` without the FIN's own number and without what no window allows.
+    fn believable(&self, number: SequenceNumber) -> SequenceNumber {
+        if distance(number, self.next) > MAX_WINDOW {
+            return self.next;
+        }
+        match self.fin {
+            Some(fin) if number.is_after(fin.sequence) => fin.sequence,
+            _ => number,
+        }
+    }
+}

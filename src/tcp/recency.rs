@@ -1,0 +1,230 @@
+//! Which entries of the table were used last: one queue for each rank, touched in constant time.
+//!
+//! A touch writes a time and moves nothing; an entry is moved to the back of its queue when it comes to the front
+//! and turns out to have been used since it was placed. So each is moved at most once a timeout.
+
+use crate::time::Timestamp;
+
+/// How much is lost when an entry goes; the least comes first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(super) enum Rank {
+    /// Over; kept for late copies of its last packets.
+    Closed,
+    /// No payload yet: half-open, or a scan.
+    Fresh,
+    /// Not HTTP.
+    Opaque,
+    /// HTTP, nothing open.
+    Quiet,
+    /// An open exchange.
+    Busy,
+}
+
+/// Ranks in the order in which they are given up.
+pub(super) const RANKS: [Rank; 5] = [Rank::Closed, Rank::Fresh, Rank::Opaque, Rank::Quiet, Rank::Busy];
+
+const NONE: u32 = u32::MAX;
+
+/// The queues. Invariant: every index that was placed and not removed is in exactly one queue.
+#[derive(Debug, Default)]
+pub(super) struct Recency {
+    links: Vec<Link>,
+    queues: [Queue; RANKS.len()],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    previous: u32,
+    next: u32,
+    rank: Rank,
+    placed: Timestamp,
+    touched: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    front: u32,
+    back: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { front: NONE, back: NONE }
+    }
+}
+
+impl Recency {
+    /// Puts a new index at the back of its rank's queue.
+    pub(super) fn place(&mut self, index: u32, rank: Rank, at: Timestamp) {
+        let link = Link { previous: NONE, next: NONE, rank, placed: at, touched: at };
+        if index as usize >= self.links.len() {
+            self.links.resize(index as usize + 1, link);
+        }
+        if let Some(slot) = self.links.get_mut(index as usize) {
+            *slot = link;
+        }
+        self.append(index);
+    }
+
+    /// The entry was used, and has this rank now.
+    pub(super) fn touch(&mut self, index: u32, rank: Rank, at: Timestamp) {
+        let Some(link) = self.links.get_mut(index as usize) else { return };
+        link.touched = link.touched.max(at);
+        if link.rank != rank {
+            self.unlink(index);
+            if let Some(link) = self.links.get_mut(index as usize) {
+                link.rank = rank;
+                link.placed = link.touched;
+            }
+            self.append(index);
+        }
+    }
+
+    /// The entry's rank, and when it was last used.
+    pub(super) fn last_use(&self, index: u32) -> Option<(Rank, Timestamp)> {
+        self.links.get(index as usize).map(|link| (link.rank, link.touched))
+    }
+
+    /// Takes an index out.
+    pub(super) fn remove(&mut self, index: u32) {
+        self.unlink(index);
+    }
+
+    /// When the front of a rank's queue was placed: its entry was not used before, perhaps since.
+    pub(super) fn front_placed(&self, rank: Rank) -> Option<Timestamp> {
+        let front = self.queues.get(rank as usize)?.front;
+        self.links.get(front as usize).map(|link| link.placed)
+    }
+
+    /// An index of this rank that was last used at or before `before`, the oldest first.
+    pub(super) fn stale(&mut self, rank: Rank, before: Timestamp) -> Option<u32> {
+        loop {
+            let front = self.queues.get(rank as usize)?.front;
+            let link = *self.links.get(front as usize)?;
+            if link.placed > before {
+                return None;
+            }
+            if link.touched <= before {
+                return Some(front);
+            }
+            self.renew(front, link.touched);
+        }
+    }
+
+    /// The least valuable index: of the lowest rank there is, one that was not used for long.
+    pub(super) fn least(&mut self) -> Option<u32> {
+        const TRIES: usize = 8;
+        let rank = RANKS.into_iter().find(|rank| self.front_placed(*rank).is_some())?;
+        for _ in 0..TRIES {
+            let front = self.queues.get(rank as usize)?.front;
+            let link = *self.links.get(front as usize)?;
+            if link.touched <= link.placed {
+                return Some(front);
+            }
+            self.renew(front, link.touched);
+        }
+        self.queues.get(rank as usize).map(|queue| queue.front)
+    }
+
+    fn renew(&mut self, index: u32, placed: Timestamp) {
+        self.unlink(index);
+        if let Some(link) = self.links.get_mut(index as usize) {
+            link.placed = placed;
+        }
+        self.append(index);
+    }
+
+    fn append(&mut self, index: u32) {
+        let Some(rank) = self.links.get(index as usize).map(|link| link.rank) else { return };
+        let Some(queue) = self.queues.get_mut(rank as usize) else { return };
+        let back = std::mem::replace(&mut queue.back, index);
+        if back == NONE {
+            queue.front = index;
+        }
+        if let Some(link) = self.links.get_mut(back as usize) {
+            link.next = index;
+        }
+        if let Some(link) = self.links.get_mut(index as usize) {
+            link.previous = back;
+            link.next = NONE;
+        }
+    }
+
+    fn unlink(&mut self, index: u32) {
+        let Some(link) = self.links.get(index as usize).copied() else { return };
+        if let Some(previous) = self.links.get_mut(link.previous as usize) {
+            previous.next = link.next;
+        }
+        if let Some(next) = self.links.get_mut(link.next as usize) {
+            next.previous = link.previous;
+        }
+        let Some(queue) = self.queues.get_mut(link.rank as usize) else { return };
+        if queue.front == index {
+            queue.front = link.next;
+        }
+        if queue.back == index {
+            queue.back = link.previous;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(nanos: u64) -> Timestamp {
+        Timestamp::from_nanos(nanos)
+    }
+
+    proptest! {
+        /// The twin is a plain list of (index, rank, last use).
+        #[test]
+        fn finds_exactly_the_stale_entries_of_a_plain_list(
+            steps in prop::collection::vec((0u8..4, 0u32..12, 0usize..5), 1..120),
+        ) {
+            let mut recency = Recency::default();
+            let mut twin: Vec<(u32, Rank, u64)> = Vec::new();
+            for (now, (action, index, rank)) in (10u64..).step_by(3).zip(steps) {
+                let rank = RANKS[rank];
+                let known = twin.iter().position(|entry| entry.0 == index);
+                match (action, known) {
+                    (0, None) => {
+                        recency.place(index, rank, at(now));
+                        twin.push((index, rank, now));
+                    }
+                    (1, Some(place)) => {
+                        recency.touch(index, rank, at(now));
+                        twin[place] = (index, rank, now);
+                    }
+                    (2, Some(place)) => {
+                        recency.remove(index);
+                        twin.remove(place);
+                    }
+                    _ => {
+                        let before = now.saturating_sub(20);
+                        let mut found = Vec::new();
+                        while let Some(index) = recency.stale(rank, at(before)) {
+                            recency.remove(index);
+                            found.push(index);
+                        }
+                        found.sort_unstable();
+                        let is_stale = |entry: &(u32, Rank, u64)| entry.1 == rank && entry.2 <= before;
+                        let mut wanted: Vec<u32> = twin.iter().filter(|entry| is_stale(entry)).map(|e| e.0).collect();
+                        wanted.sort_unstable();
+                        twin.retain(|entry| !is_stale(entry));
+                        prop_assert_eq!(found, wanted);
+                    }
+                }
+                let lowest = twin.iter().map(|entry| entry.1 as u8).min();
+                let least = recency.least();
+                prop_assert_eq!(least.is_some(), lowest.is_some());
+                if let (Some(index), Some(lowest)) = (least, lowest) {
+                    prop_assert!(twin.iter().any(|entry| entry.0 == index && entry.1 as u8 == lowest));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! Every connection the agent knows: found by its endpoints, bounded in number, forgotten when idle.
+
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use super::connection::{Context, Streams, Verdict};
+use super::key::FlowKey;
+use super::recency::{RANKS, Rank, Recency};
+use super::slots::Slots;
+use super::{Direction, Finish, Flow, Interest, Origin, StreamHandler};
+use crate::packet::{Segment, SequenceNumber, TcpFlags};
+use crate::time::Timestamp;
+
+/// How long an entry that is over, or that never carried payload, is kept.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often idle entries are looked for. An entry that is used after its timeout counts as idle at once,
+/// so this bounds memory and the lateness of what is reported, and changes no result.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
+
+/// Bounds and times of the table. Every bound stops growth by hostile or broken input.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpLimits {
+    /// Connections known at once; stops SYN floods and scans.
+    pub max_connections: usize,
+    /// Bytes held out of order in one direction of one connection; stops a peer that leaves a hole open.
+    pub max_pending_bytes: usize,
+    /// Bytes held out of order by all connections; stops many such peers.
+    pub max_total_pending_bytes: usize,
+    /// Separate runs of bytes held in one direction; stops a flood of one-byte islands.
+    pub max_pending_segments: usize,
+    /// Idle time after which a connection with something open is given up.
+    pub busy_timeout: Duration,
+    /// Idle time after which any other connection is forgotten.
+    pub idle_timeout: Duration,
+    /// How long acknowledged bytes may still come before they count as lost by the capture.
+    pub loss_grace: Duration,
+}
+
+/// What the TCP layer has counted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TcpCounters {
+    /// Connections that got an entry in the table.
+    pub connections: u64,
+    /// Entries given back because the table was full.
+    pub evicted: u64,
+    /// Entries in the table now.
+    pub active: u64,
+    /// Payload bytes delivered in order.
+    pub bytes: u64,
+    /// Payload bytes that the capture never showed.
+    pub missing_bytes: u64,
+    /// Gaps those bytes made.
+    pub gaps: u64,
+    /// Segments that brought only bytes already seen.
+    pub retransmits: u64,
+    /// Copies of a packet already seen on another interface.
+    pub duplicates: u64,
+    /// Segments held because they came before their time.
+    pub out_of_order: u64,
+    /// Holes given up early because a bound on held bytes was reached.
+    pub pending_overflows: u64,
+    /// Segments without payload for connections that are not known.
+    pub unknown_connection: u64,
+}
+
+/// The table; `S` is what the layer above keeps for each connection.
+///
+/// Invariants: every entry is in `index` and in `recency` exactly once; `pending_bytes` is the sum over all entries.
+#[derive(Debug)]
+pub struct ConnectionTable<S> {
+    limits: TcpLimits,
+    hasher: FixedState,
+    index: HashTable<u32>,
+    entries: Slots<Entry<S>>,
+    recency: Recency,
+    losses: VecDeque<LossTimer>,
+    pending_bytes: usize,
+    counters: TcpCounters,
+    now: Timestamp,
+    births: u64,
+    /// Idle entries are looked for at most once in [`IDLE_CHECK`] of packet time.
+    idle_checked: Timestamp,
+}
+
+#[derive(Debug)]
+struct Entry<S> {
+    key: FlowKey,
+    /// Tells this entry from an earlier one at the same index.
+    birth: u64,
+    state: EntryState<S>,
+}
+
+#[derive(Debug)]
+enum EntryState<S> {
+    /// Its events are wanted.
+    Followed(Box<Streams<S>>),
+    /// Not HTTP: nothing is kept but what tells a new connection from this one.
+    Ignored { initial: Ends<Option<SequenceNumber>> },
+    /// Over: late copies of its packets are no new connection.
+    Over { initial: Ends<Option<SequenceNumber>>, end: Ends<SequenceNumber> },
+}
+
+/// Fires when a loss may have become certain. At most one for each followed connection.
+#[derive(Clone, Copy, Debug)]
+struct LossTimer {
+    deadline: Timestamp,
+    index: u32,
+    birth: u64,
+}
+
+impl<S> ConnectionTable<S> {
+    /// An empty table. `seed` makes the places of keys unpredictable to who sends packets; it changes no result.
+    pub fn new(limits: TcpLimits, seed: u64) -> Self {
+        Self {
+            limits,
+            hasher: FixedState::with_seed(seed),
+            index: HashTable::new(),
+            entries: Slots::new(),
+            recency: Recency::default(),
+            losses: VecDeque::new(),
+            pending_bytes: 0,
+            counters: TcpCounters::default(),
+            now: Timestamp::default(),
+            births: 0,
+            idle_checked: Timestamp::default(),
+        }
+    }
+
+    /// Takes one segment; what it brings goes to `handler`.
+    pub fn handle<H: StreamHandler<State = S>>(&mut self, segment: &Segment<'_>, handler: &mut H) {
+        if self.is_due(segment.at) {
+            self.handle_timeout(segment.at, handler);
+        }
+        self.now = self.now.max(segment.at);
+        let (key, direction) = FlowKey::of(segment);
+        let Some(index) = self.find(&key).and_then(|index| self.unless_idle(index, handler)) else {
+            if segment.payload_length > 0 || segment.flags.contains(TcpFlags::SYN) {
+                self.begin(key, segment, direction, handler);
+            } else {
+                self.counters.unknown_connection += 1;
+            }
+            return;
+        };
+        if self.is_foreign(index, segment, direction) {
+            self.end(index, Finish::Replaced, handler);
+            self.begin(key, segment, direction, handler);
+        } else if segment.flags.contains(TcpFlags::RST) {
+            self.reset(index, segment, direction, handler);
+        } else {
+            self.follow(index, segment, direction, handler);
+        }
+    }
+
+    /// Runs every timer due at `now`: losses that became certain, connections that were idle for too long.
+    pub fn handle_timeout<H: StreamHandler<State = S>>(&mut self, now: Timestamp, handler: &mut H) {
+        self.now = self.now.max(now);
+        while let Some(timer) = self.losses.front().copied().filter(|timer| timer.deadline <= self.now) {
+            self.losses.pop_front();
+            self.lose(timer, handler);
+        }
+        self.idle_checked = self.now;
+        for rank in RANKS {
+            let Some(before) = self.idle_before(rank) else { continue };
+            while let Some(index) = self.recency.stale(rank, before) {
+                self.end(index, Finish::Idle, handler);
+            }
+        }
+    }
+
+    /// Whether a timer is due at `now`; cheap enough to ask for every packet.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.losses.front().is_some_and(|timer| timer.deadline <= now)
+            || now.saturating_since(self.idle_checked) >= IDLE_CHECK
+    }
+
+    /// When [`Self::handle_timeout`] is next wanted; perhaps too early, never too late.
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let loss = self.losses.front().map(|timer| timer.deadline);
+        let idle = RANKS.into_iter().filter_map(|rank| {
+            let placed = self.recency.front_placed(rank)?;
+            Some(placed.saturating_add(self.timeout(rank)))
+        });
+        idle.chain(loss).min()
+    }
+
+    /// The capture has ended: finishes every connection, in the order in which they began.
+    pub fn finish<H: StreamHandler<State = S>>(&mut self, handler: &mut H) {
+        let mut all: Vec<(u64, u32)> = (0..self.entries.capacity())
+            .filter_map(|index| self.entries.get(index).map(|entry| (entry.birth, index)))
+            .collect();
+        all.sort_unstable();
+        for (_, index) in all {
+            self.end(index, Finish::CaptureEnded, handler);
+        }
+        self.losses.clear();
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> TcpCounters {
+        TcpCounters { active: self.entries.len() as u64, ..self.counters }
+    }
+
+    /// Bytes held out of order now.
+    pub const fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    fn find(&self, key: &FlowKey) -> Option<u32> {
+        let hash = self.hasher.hash_one(key);
+        let same = |index: &u32| self.entries.get(*index).is_some_and(|entry| entry.key == *key);
+        self.index.find(hash, same).copied()
+    }
+
+    fn begin<H>(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction, handler: &mut H)
+    where
+        H: StreamHandler<State = S>,
+    {
+        while self.entries.len() >= self.limits.max_connections.max(1) {
+            let Some(least) = self.recency.least() else { break };
+            self.counters.evicted += 1;
+            self.end(least, Finish::Evicted, handler);
+        }
+        self.births += 1;
+        self.counters.connections += 1;
+        let begun = segment.flags.contains(TcpFlags::SYN);
+        let flow = Flow {
+            low: key.low(),
+            high: key.high(),
+            handshake_rtt: None,
+            retransmits: 0,
+            origin: if begun { Origin::Begun } else { Origin::Joined },
+        };
+        let streams = Box::new(Streams::new(handler.begin(), flow));
+        let index = self.entries.insert(Entry { key, birth: self.births, state: EntryState::Followed(streams) });
+        let (hasher, entries) = (&self.hasher, &self.entries);
+        let rehash = |index: &u32| entries.get(*index).map_or(0, |entry| hasher.hash_one(entry.key));
+        self.index.insert_unique(hasher.hash_one(key), index, rehash);
+        self.recency.place(index, Rank::Fresh, segment.at);
+        if segment.flags.contains(TcpFlags::RST) {
+            self.reset(index, segment, direction, handler);
+        } else {
+            self.follow(index, segment, direction, handler);
+        }
+    }
+
+    fn is_foreign(&self, index: u32, segment: &Segment<'_>, direction: Direction) -> bool {
+        match self.entries.get(index).map(|entry| &entry.state) {
+            Some(EntryState::Followed(streams)) => streams.is_foreign(segment, direction),
+            Some(EntryState::Ignored { initial }) => is_new_syn(initial, segment, direction),
+            Some(EntryState::Over { initial, end }) => {
+                let beyond = segment.payload_length > 0 && !segment.sequence.is_before(end.of(direction));
+                beyond || is_new_syn(initial, segment, direction)
+            }
+            None => false,
+        }
+    }
+
+    fn follow<H>(&mut self, index: u32, segment: &Segment<'_>, direction: Direction, handler: &mut H)
+    where
+        H: StreamHandler<State = S>,
+    {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        let EntryState::Followed(streams) = &mut entry.state else {
+            let over = matches!(entry.state, EntryState::Over { .. }) || segment.flags.contains(TcpFlags::FIN);
+            if over && segment.payload_length > 0 {
+                self.counters.retransmits += 1;
+            }
+            self.recency.touch(index, if over { Rank::Closed } else { Rank::Opaque }, segment.at);
+            return;
+        };
+        let before = streams.pending_bytes();
+        let mut cx = Context {
+            handler,
+            counters: &mut self.counters,
+            limits: &self.limits,
+            pending_elsewhere: self.pending_bytes - before,
+        };
+        let verdict = streams.accept(segment, direction, &mut cx);
+        let birth = entry.birth;
+        self.after(index, birth, before, verdict, segment.at, handler);
+    }
+
+    /// Brings the table's own books in line with what `verdict` says of an entry that is followed.
+    fn after<H>(&mut self, index: u32, birth: u64, before: usize, verdict: Verdict, at: Timestamp, handler: &mut H)
+    where
+        H: StreamHandler<State = S>,
+    {
+        let Some(Entry { state: EntryState::Followed(streams), .. }) = self.entries.get_mut(index) else { return };
+        self.pending_bytes = self.pending_bytes - before + streams.pending_bytes();
+        let interest = match verdict {
+            Verdict::Closed => return self.close(index, Finish::Closed(at), at, handler),
+            Verdict::Open(Interest::None) => return self.ignore(index, at),
+            Verdict::Open(interest) => interest,
+        };
+        let deadline = self.now.saturating_add(self.limits.loss_grace);
+        if let Some(deadline) = streams.watch_loss(deadline)
+            && !streams.timer_armed
+        {
+            streams.timer_armed = true;
+            self.losses.push_back(LossTimer { deadline, index, birth });
+        }
+        let rank = match interest {
+            Interest::Busy => Rank::Busy,
+            Interest::Quiet => Rank::Quiet,
+            Interest::Undecided | Interest::None => Rank::Fresh,
+        };
+        self.recency.touch(index, rank, at);
+        // Timers of connections that are gone must not pile up while packet time stands still.
+        if self.losses.len() > 2 * self.limits.max_connections.max(1) {
+            let entries = &self.entries;
+            self.losses.retain(|timer| entries.get(timer.index).is_some_and(|entry| entry.birth == timer.birth));
+        }
+    }
+
+    fn reset<H>(&mut self, index: u32, segment: &Segment<'_>, direction: Direction, handler: &mut H)
+    where
+        H: StreamHandler<State = S>,
+    {
+        match self.entries.get(index).map(|entry| &entry.state) {
+            Some(EntryState::Followed(streams)) if streams.is_credible_reset(segment, direction) => {
+                self.close(index, Finish::Reset(segment.at), segment.at, handler);
+            }
+            Some(EntryState::Ignored { .. } | EntryState::Over { .. }) => {
+                self.recency.touch(index, Rank::Closed, segment.at);
+            }
+            _ => {}
+        }
+    }
+
+    fn lose<H: StreamHandler<State = S>>(&mut self, timer: LossTimer, handler: &mut H) {
+        let Some(entry) = self.entries.get_mut(timer.index).filter(|entry| entry.birth == timer.birth) else { return };
+        let EntryState::Followed(streams) = &mut entry.state else { return };
+        streams.timer_armed = false;
+        let before = streams.pending_bytes();
+        let mut cx = Context {
+            handler,
+            counters: &mut self.counters,
+            limits: &self.limits,
+            pending_elsewhere: self.pending_bytes - before,
+        };
+        let verdict = streams.lose(self.now, &mut cx);
+        // The timer is no packet: it must not make the connection look used.
+        self.after(timer.index, timer.birth, before, verdict, Timestamp::default(), handler);
+    }
+
+    /// The connection is over; its entry stays for late copies.
+    fn close<H>(&mut self, index: u32, finish: Finish, at: Timestamp, handler: &mut H)
+    where
+        H: StreamHandler<State = S>,
+    {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        let EntryState::Followed(streams) = &entry.state else { return };
+        let initial = initials(streams);
+        let end = Ends::new(|direction| streams.half(direction).next());
+        let state = std::mem::replace(&mut entry.state, EntryState::Over { initial, end });
+        self.conclude(state, finish, handler);
+        self.recency.touch(index, Rank::Closed, at);
+    }
+
+    fn ignore(&mut self, index: u32, at: Timestamp) {
+        let Some(entry) = self.entries.get_mut(index) else { return };
+        let EntryState::Followed(streams) = &entry.state else { return };
+        self.pending_bytes -= streams.pending_bytes();
+        entry.state = EntryState::Ignored { initial: initials(streams) };
+        self.recency.touch(index, Rank::Opaque, at);
+    }
+
+    /// Takes an entry out of the table.
+    fn end<H: StreamHandler<State = S>>(&mut self, index: u32, finish: Finish, handler: &mut H) {
+        self.recency.remove(index);
+        let Some(entry) = self.entries.remove(index) else { return };
+        let hash = self.hasher.hash_one(entry.key);
+        if let Ok(place) = self.index.find_entry(hash, |other| *other == index) {
+            place.remove();
+        }
+        self.conclude(entry.state, finish, handler);
+    }
+
+    /// The last events of a connection, and its end.
+    fn conclude<H: StreamHandler<State = S>>(&mut self, state: EntryState<S>, finish: Finish, handler: &mut H) {
+        let EntryState::Followed(mut streams) = state else { return };
+        let before = streams.pending_bytes();
+        self.pending_bytes -= before;
+        let mut cx = Context {
+            handler,
+            counters: &mut self.counters,
+            limits: &self.limits,
+            pending_elsewhere: self.pending_bytes,
+        };
+        streams.settle(self.now, &mut cx);
+        if streams.is_wanted() {
+            let Streams { state, flow, .. } = *streams;
+            handler.finish(state, &flow, finish);
+        }
+    }
+
+    /// `index`, unless its entry was idle for too long: then that is over.
+    fn unless_idle<H: StreamHandler<State = S>>(&mut self, index: u32, handler: &mut H) -> Option<u32> {
+        let (rank, touched) = self.recency.last_use(index)?;
+        if self.idle_before(rank).is_none_or(|before| touched > before) {
+            return Some(index);
+        }
+        self.end(index, Finish::Idle, handler);
+        None
+    }
+
+    /// Entries of this rank that were last used at or before this time are idle.
+    fn idle_before(&self, rank: Rank) -> Option<Timestamp> {
+        self.now.as_nanos().checked_sub(nanos(self.timeout(rank))).map(Timestamp::from_nanos)
+    }
+
+    const fn timeout(&self, rank: Rank) -> Duration {
+        match rank {
+            Rank::Closed | Rank::Fresh => SHORT_TIMEOUT,
+            Rank::Opaque | Rank::Quiet => self.limits.idle_timeout,
+            Rank::Busy => self.limits.busy_timeout,
+        }
+    }
+}
+
+/// One value for each direction.
+#[derive(Clone, Copy, Debug)]
+struct Ends<T> {
+    up: T,
+    down: T,
+}
+
+impl<T: Copy> Ends<T> {
+    fn new(value: impl Fn(Direction) -> T) -> Self {
+        Self { up: value(Direction::Up), down: value(Direction::Down) }
+    }
+
+    const fn of(&self, direction: Direction) -> T {
+        match direction {
+            Direction::Up => self.up,
+            Direction::Down => self.down,
+        }
+    }
+}
+
+fn initials<S>(streams: &Streams<S>) -> Ends<Option<SequenceNumber>> {
+    Ends::new(|direction| streams.half(direction).initial())
+}
+
+/// A SYN that is no copy of the one that began the connection.
+fn is_new_syn(initial: &Ends<Option<SequenceNumber>>, segment: &Segment<'_>, direction: Direction) -> bool {
+    segment.flags.contains(TcpFlags::SYN) && initial.of(direction) != Some(segment.sequence)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
