@@ -235,7 +235,10 @@ impl<S> Streams<S> {
                 let bytes = segment.payload.get(skip as usize..).unwrap_or_default();
                 self.deliver(direction, mark, bytes, length - skip, cx);
             }
-            Place::Next { .. } | Place::Ahead => self.hold(segment, mark, direction, cx),
+            Place::Next { .. } | Place::Ahead => {
+                cx.counters.out_of_order += u64::from(place == Place::Ahead);
+                self.hold(segment, mark, direction, cx);
+            }
         }
     }
 
@@ -243,9 +246,9 @@ impl<S> Streams<S> {
     where
         H: StreamHandler<State = S>,
     {
-        match self.half_mut(direction).hold(mark, segment.payload, segment.payload_length) {
-            Inserted::New => cx.counters.out_of_order += 1,
-            Inserted::Known => self.note_repeat(segment, direction, cx.counters),
+        let held = self.half_mut(direction).hold(mark, segment.payload, segment.payload_length);
+        if held == Inserted::Known {
+            self.note_repeat(segment, direction, cx.counters);
         }
         let pending = &self.half(direction).pending;
         let full = pending.bytes() > cx.limits.max_pending_bytes

@@ -455,3 +455,6 @@ fn is_new_syn(initial: &Ends<Option<SequenceNumber>>, segment: &Segment<'_>, dir
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

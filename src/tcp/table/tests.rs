@@ -1,0 +1,442 @@
+//! The table against conversations whose bytes are known, and against an obviously correct byte map.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::tcp::StreamEvent;
+
+const CLIENT: &str = "10.0.0.1:40000";
+const SERVER: &str = "10.0.0.2:80";
+const GRACE: Duration = Duration::from_millis(200);
+
+fn limits() -> TcpLimits {
+    TcpLimits {
+        max_connections: 100,
+        max_pending_bytes: 1 << 16,
+        max_total_pending_bytes: 1 << 20,
+        max_pending_segments: 64,
+        busy_timeout: Duration::from_secs(600),
+        idle_timeout: Duration::from_secs(300),
+        loss_grace: GRACE,
+    }
+}
+
+/// What was reported for one direction: bytes by their place in the stream, `None` for those reported missing.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Recorded {
+    bytes: Vec<Option<u8>>,
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Recorder {
+    client: Recorded,
+    server: Recorded,
+    finished: Vec<Finish>,
+    begun: usize,
+    interest: Option<Interest>,
+    /// `(direction is the client's, bytes so far of the other side)` at each data event.
+    order: Vec<(bool, usize)>,
+}
+
+impl StreamHandler for Recorder {
+    type State = ();
+
+    fn begin(&mut self) {
+        self.begun += 1;
+    }
+
+    fn event(&mut self, (): &mut (), flow: &Flow, direction: Direction, event: StreamEvent<'_>) -> Interest {
+        let from_client = flow.source(direction).to_string() == CLIENT;
+        let (side, other) =
+            if from_client { (&mut self.client, &self.server) } else { (&mut self.server, &self.client) };
+        match event {
+            StreamEvent::Data(bytes, _) => {
+                assert!(!bytes.is_empty());
+                side.bytes.extend(bytes.iter().copied().map(Some));
+                self.order.push((from_client, other.bytes.len()));
+            }
+            StreamEvent::Gap(count, _) => {
+                let count = usize::try_from(count).unwrap().min(1000);
+                side.bytes.extend(std::iter::repeat_n(None, count));
+            }
+            StreamEvent::End(_) => side.ended = true,
+        }
+        self.interest.unwrap_or(Interest::Busy)
+    }
+
+    fn finish(&mut self, (): (), _: &Flow, finish: Finish) {
+        self.finished.push(finish);
+    }
+}
+
+struct Bench {
+    table: ConnectionTable<()>,
+    recorder: Recorder,
+    millis: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { table: ConnectionTable::new(limits(), 7), recorder: Recorder::default(), millis: 1_000_000 }
+    }
+
+    fn at(&self) -> Timestamp {
+        Timestamp::from_nanos(self.millis * 1_000_000)
+    }
+
+    fn segment(&mut self, from: &str, to: &str, sequence: u32, ack: Option<u32>, flags: TcpFlags, payload: &[u8]) {
+        self.millis += 1;
+        let segment = Segment {
+            at: self.at(),
+            interface: 0,
+            source: from.parse().unwrap(),
+            destination: to.parse().unwrap(),
+            sequence: SequenceNumber::new(sequence),
+            acknowledgement: SequenceNumber::new(ack.unwrap_or(0)),
+            flags: if ack.is_some() { flags.union(TcpFlags::ACK) } else { flags },
+            payload,
+            payload_length: u32::try_from(payload.len()).unwrap(),
+        };
+        self.table.handle(&segment, &mut self.recorder);
+    }
+
+    fn client(&mut self, sequence: u32, ack: u32, payload: &[u8]) {
+        self.segment(CLIENT, SERVER, sequence, Some(ack), TcpFlags::default(), payload);
+    }
+
+    fn server(&mut self, sequence: u32, ack: u32, payload: &[u8]) {
+        self.segment(SERVER, CLIENT, sequence, Some(ack), TcpFlags::default(), payload);
+    }
+
+    /// SYN, SYN-ACK, ACK with initial numbers 999 and 4999: streams begin at 1000 and 5000.
+    fn handshake(&mut self) {
+        self.segment(CLIENT, SERVER, 999, None, TcpFlags::SYN, b"");
+        self.segment(SERVER, CLIENT, 4999, Some(1000), TcpFlags::SYN, b"");
+        self.client(1000, 5000, b"");
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        self.millis += u64::try_from(duration.as_millis()).unwrap();
+        self.table.handle_timeout(self.at(), &mut self.recorder);
+    }
+
+    fn finish(&mut self) {
+        self.table.finish(&mut self.recorder);
+        assert_eq!(self.table.pending_bytes(), 0);
+        assert_eq!(self.table.counters().active, 0);
+        assert_eq!(self.table.poll_timeout(), None);
+    }
+}
+
+fn text(recorded: &Recorded) -> String {
+    recorded.bytes.iter().map(|byte| byte.map_or('?', char::from)).collect()
+}
+
+#[test]
+fn bytes_come_in_order_and_once_whatever_the_order_of_packets() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1003, 5000, b"def");
+    bench.client(1000, 5000, b"abcd");
+    bench.client(1002, 5000, b"XXXXXXgh");
+    bench.server(5000, 1010, b"ok");
+    assert_eq!((text(&bench.recorder.client), text(&bench.recorder.server)), ("abcdefXXgh".into(), "ok".into()));
+    assert_eq!(bench.table.counters().out_of_order, 1);
+}
+
+#[test]
+fn a_response_never_comes_before_the_request_that_its_sender_had_received() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.server(5000, 1004, b"answer");
+    assert_eq!(text(&bench.recorder.server), "");
+    bench.client(1000, 5000, b"ask!");
+    assert_eq!(bench.recorder.order, [(true, 0), (false, 4)]);
+}
+
+#[test]
+fn acknowledged_bytes_that_do_not_come_are_a_gap_after_the_grace_and_not_before() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1004, 5000, b"efgh");
+    bench.wait(Duration::from_secs(5));
+    assert_eq!(text(&bench.recorder.client), "", "nobody has acknowledged the hole");
+    bench.server(5000, 1008, b"");
+    bench.wait(GRACE / 2);
+    assert_eq!(text(&bench.recorder.client), "");
+    bench.wait(GRACE);
+    assert_eq!(text(&bench.recorder.client), "????efgh");
+    assert_eq!(bench.table.counters().missing_bytes, 4);
+}
+
+#[test]
+fn a_late_copy_of_bytes_given_up_is_ignored() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1004, 5008, b"efgh");
+    bench.server(5000, 1008, b"");
+    bench.wait(GRACE * 2);
+    bench.client(1000, 5000, b"abcd");
+    assert_eq!(text(&bench.recorder.client), "????efgh");
+}
+
+#[test]
+fn a_connection_joined_in_the_middle_waits_for_no_syn() {
+    let mut bench = Bench::new();
+    bench.server(70_000, 30_000, b"tail");
+    bench.client(30_000, 70_004, b"next");
+    bench.server(70_004, 30_004, b"more");
+    assert_eq!((text(&bench.recorder.client), text(&bench.recorder.server)), ("next".into(), "tailmore".into()));
+}
+
+#[test]
+fn one_direction_alone_is_not_held_for_the_other() {
+    let mut bench = Bench::new();
+    bench.segment(SERVER, CLIENT, 4999, Some(1000), TcpFlags::SYN, b"");
+    bench.server(5000, 1100, b"one");
+    bench.wait(GRACE * 2);
+    bench.server(5003, 1200, b"two");
+    assert_eq!(text(&bench.recorder.server), "onetwo");
+}
+
+#[test]
+fn sequence_numbers_wrap() {
+    let mut bench = Bench::new();
+    let start = u32::MAX - 3;
+    bench.client(start, 0, b"abc");
+    bench.client(start.wrapping_add(6), 0, b"gh");
+    bench.client(start.wrapping_add(3), 0, b"def");
+    assert_eq!(text(&bench.recorder.client), "abcdefgh");
+}
+
+#[test]
+fn both_fins_end_the_connection_and_late_copies_do_not_begin_another() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.segment(CLIENT, SERVER, 1000, Some(5000), TcpFlags::FIN, b"bye");
+    assert!(bench.recorder.client.ended && bench.recorder.finished.is_empty());
+    bench.segment(SERVER, CLIENT, 5000, Some(1004), TcpFlags::FIN, b"ok");
+    assert!(matches!(bench.recorder.finished.as_slice(), [Finish::Closed(_)]));
+    bench.server(5000, 1004, b"ok");
+    bench.client(1000, 5000, b"bye");
+    bench.client(1004, 5003, b"");
+    assert_eq!((bench.recorder.begun, text(&bench.recorder.server)), (1, "ok".into()));
+}
+
+#[test]
+fn a_reset_delivers_what_waits_and_ends() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ab");
+    bench.client(1004, 5000, b"ef");
+    bench.segment(SERVER, CLIENT, 5000, Some(1002), TcpFlags::RST, b"reason");
+    assert_eq!((text(&bench.recorder.client), text(&bench.recorder.server)), ("ab??ef".into(), String::new()));
+    assert!(matches!(bench.recorder.finished.as_slice(), [Finish::Reset(_)]));
+}
+
+#[test]
+fn a_reset_far_from_the_window_is_not_believed() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ab");
+    bench.segment(CLIENT, SERVER, 500_000_000, None, TcpFlags::RST, b"");
+    assert!(bench.recorder.finished.is_empty());
+}
+
+#[test]
+fn a_new_syn_on_the_same_ports_is_a_new_connection() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"old");
+    bench.segment(CLIENT, SERVER, 999, None, TcpFlags::SYN, b"");
+    assert_eq!(bench.recorder.begun, 1, "the same SYN again is a copy");
+    bench.segment(CLIENT, SERVER, 777_000, None, TcpFlags::SYN, b"");
+    assert_eq!((bench.recorder.begun, bench.recorder.finished.as_slice()), (2, &[Finish::Replaced][..]));
+    bench.client(777_001, 0, b"new");
+    assert_eq!(text(&bench.recorder.client), "oldnew");
+}
+
+#[test]
+fn numbers_far_from_the_window_are_a_new_connection() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"old");
+    bench.client(2_000_000_000, 6_000_000, b"new");
+    assert_eq!((bench.recorder.begun, text(&bench.recorder.client)), (2, "oldnew".into()));
+}
+
+#[test]
+fn probes_bring_nothing() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ab");
+    bench.client(1001, 5000, b"\0");
+    bench.client(1001, 5000, b"");
+    assert_eq!((text(&bench.recorder.client), bench.table.counters().retransmits), ("ab".into(), 0));
+    bench.client(1000, 5000, b"ab");
+    assert_eq!(bench.table.counters().retransmits, 1);
+}
+
+#[test]
+fn bytes_cut_by_the_snap_length_are_a_gap_at_once() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    let segment = Segment {
+        at: bench.at(),
+        interface: 0,
+        source: CLIENT.parse().unwrap(),
+        destination: SERVER.parse().unwrap(),
+        sequence: SequenceNumber::new(1000),
+        acknowledgement: SequenceNumber::new(5000),
+        flags: TcpFlags::ACK,
+        payload: b"abc",
+        payload_length: 6,
+    };
+    bench.table.handle(&segment, &mut bench.recorder);
+    bench.client(1006, 5000, b"gh");
+    assert_eq!(text(&bench.recorder.client), "abc???gh");
+}
+
+#[test]
+fn the_handshake_gives_its_round_trip_time() {
+    struct Rtt(Option<Duration>);
+    impl StreamHandler for Rtt {
+        type State = ();
+        fn begin(&mut self) {}
+        fn event(&mut self, (): &mut (), flow: &Flow, _: Direction, _: StreamEvent<'_>) -> Interest {
+            self.0 = flow.handshake_rtt;
+            Interest::Busy
+        }
+        fn finish(&mut self, (): (), _: &Flow, _: Finish) {}
+    }
+    let mut table = ConnectionTable::new(limits(), 0);
+    let mut rtt = Rtt(None);
+    let steps: [(&str, &str, u32, Option<u32>, TcpFlags, &[u8], u64); 4] = [
+        (CLIENT, SERVER, 9, None, TcpFlags::SYN, b"", 0),
+        (SERVER, CLIENT, 49, Some(10), TcpFlags::SYN, b"", 20),
+        (CLIENT, SERVER, 10, Some(50), TcpFlags::default(), b"", 30),
+        (CLIENT, SERVER, 10, Some(50), TcpFlags::default(), b"x", 90),
+    ];
+    for (from, to, sequence, ack, flags, payload, millis) in steps {
+        let segment = Segment {
+            at: Timestamp::from_nanos(millis * 1_000_000),
+            interface: 0,
+            source: from.parse().unwrap(),
+            destination: to.parse().unwrap(),
+            sequence: SequenceNumber::new(sequence),
+            acknowledgement: SequenceNumber::new(ack.unwrap_or(0)),
+            flags: if ack.is_some() { flags.union(TcpFlags::ACK) } else { flags },
+            payload,
+            payload_length: u32::try_from(payload.len()).unwrap(),
+        };
+        table.handle(&segment, &mut rtt);
+    }
+    assert_eq!(rtt.0, Some(Duration::from_millis(30)));
+}
+
+#[test]
+fn idle_connections_are_forgotten_by_packet_time() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    bench.wait(Duration::from_secs(599));
+    assert!(bench.recorder.finished.is_empty());
+    bench.wait(Duration::from_secs(2));
+    assert_eq!(bench.recorder.finished, [Finish::Idle]);
+    assert_eq!(bench.table.counters().active, 0);
+}
+
+#[test]
+fn a_full_table_gives_up_what_is_worth_least() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    for port in 1..1000 {
+        bench.segment(&format!("10.9.0.1:{port}"), SERVER, 1, None, TcpFlags::SYN, b"");
+    }
+    assert_eq!((bench.table.counters().active, bench.table.counters().evicted), (100, 900));
+    bench.server(5000, 1003, b"answer");
+    assert_eq!(text(&bench.recorder.server), "answer", "the connection with an open exchange has stayed");
+}
+
+#[test]
+fn islands_without_end_are_bounded() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    for island in 0..1000 {
+        bench.client(1001 + 2 * island, 5000, b"x");
+        assert!(bench.table.pending_bytes() <= 64 + 1);
+    }
+    assert!(bench.table.counters().pending_overflows > 0);
+}
+
+#[test]
+fn a_connection_nobody_wants_keeps_no_bytes() {
+    let mut bench = Bench::new();
+    bench.recorder.interest = Some(Interest::None);
+    bench.handshake();
+    bench.client(1000, 5000, b"ab");
+    bench.client(1005, 5000, b"later");
+    bench.server(5000, 1000, b"cd");
+    assert_eq!((bench.table.pending_bytes(), text(&bench.recorder.server)), (0, String::new()));
+    bench.segment(CLIENT, SERVER, 5, None, TcpFlags::SYN, b"");
+    assert_eq!(bench.recorder.begun, 2, "a new connection is looked at again");
+}
+
+/// One random packet: from which side, where in its stream, how long.
+fn packets() -> impl Strategy<Value = Vec<(bool, u32, u32)>> {
+    prop::collection::vec((any::<bool>(), 0u32..60, 1u32..25), 1..60)
+}
+
+proptest! {
+    /// Whatever comes in whatever order: what is delivered is what a byte map holds, gaps are exactly what it lacks.
+    #[test]
+    fn delivers_what_a_byte_map_holds(base in any::<u32>(), packets in packets()) {
+        let mut bench = Bench::new();
+        let (client_base, server_base) = (base, base.wrapping_mul(31).wrapping_add(17));
+        bench.segment(CLIENT, SERVER, client_base.wrapping_sub(1), None, TcpFlags::SYN, b"");
+        bench.segment(SERVER, CLIENT, server_base.wrapping_sub(1), Some(client_base), TcpFlags::SYN, b"");
+        let content = |from_client: bool, at: u32| u8::try_from(at).unwrap() ^ if from_client { 0x40 } else { 0x80 };
+        let mut maps = [BTreeMap::new(), BTreeMap::new()];
+        for (from_client, offset, length) in packets {
+            let payload: Vec<u8> = (offset..offset + length).map(|at| content(from_client, at)).collect();
+            for (at, byte) in (offset..).zip(&payload) {
+                maps[usize::from(from_client)].insert(at, *byte);
+            }
+            if from_client {
+                bench.client(client_base.wrapping_add(offset), server_base, &payload);
+            } else {
+                bench.server(server_base.wrapping_add(offset), client_base, &payload);
+            }
+        }
+        bench.finish();
+        for (map, recorded) in maps.iter().zip([&bench.recorder.server, &bench.recorder.client]) {
+            let end = map.keys().last().map_or(0, |last| last + 1);
+            let wanted: Vec<Option<u8>> = (0..end).map(|at| map.get(&at).copied()).collect();
+            prop_assert_eq!(&recorded.bytes, &wanted);
+        }
+    }
+
+    /// Any segments at all: nothing panics, nothing grows, the books are even at the end.
+    #[test]
+    fn odd_segments_never_fail(
+        segments in prop::collection::vec(
+            (any::<bool>(), prop_oneof![0u32..100, any::<u32>()], any::<Option<u32>>(), 0u8..32, 0usize..40),
+            0..200,
+        ),
+    ) {
+        let mut bench = Bench::new();
+        let payload = [b'x'; 40];
+        for (from_client, sequence, ack, flags, length) in segments {
+            let (from, to) = if from_client { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
+            bench.segment(from, to, sequence, ack, TcpFlags(flags), &payload[..length]);
+            if sequence % 7 == 0 {
+                bench.wait(GRACE);
+            }
+        }
+        bench.finish();
+    }
+}
