@@ -356,3 +356,292 @@ impl Pieces {
         Some(Datagram { protocol, data, length })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::testing::*;
+    use crate::packet::{Decoder, LinkType, RawPacket};
+
+    /// The datagram of [`segment_v4`] in fragments of `size` bytes, as frames.
+    fn fragments_v4(id: u16, size: usize) -> Vec<Vec<u8>> {
+        let datagram = tcp(PAYLOAD);
+        let frame = |(index, part): (usize, &[u8])| {
+            let more = (index + 1) * size < datagram.len();
+            ethernet(IPV4, &ipv4_fragment(id, index * size, more, TCP, part))
+        };
+        datagram.chunks(size).enumerate().map(frame).collect()
+    }
+
+    fn fragments_v6(id: u32, size: usize) -> Vec<Vec<u8>> {
+        let datagram = tcp(PAYLOAD);
+        let frame = |(index, part): (usize, &[u8])| {
+            let more = (index + 1) * size < datagram.len();
+            ethernet(IPV6, &ipv6_fragment(id, index * size, more, TCP, part))
+        };
+        datagram.chunks(size).enumerate().map(frame).collect()
+    }
+
+    fn limited(fragment_bytes: usize, fragment_sets: usize) -> Probe {
+        Probe(Decoder::new(DecoderLimits { fragment_bytes, fragment_sets }))
+    }
+
+    #[test]
+    fn fragments_are_put_together_in_any_order() {
+        for (fragments, whole) in
+            [(fragments_v4(1, 24), segment_v4(PAYLOAD)), (fragments_v6(1, 24), segment_v6(PAYLOAD))]
+        {
+            assert_eq!(fragments.len(), 3);
+            for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+                let mut probe = Probe::default();
+                let [first, second, third] = order.map(|index| probe.frame(&fragments[index]));
+                assert_eq!(first, Err(Discard::FragmentHeld));
+                assert_eq!(second, Err(Discard::FragmentHeld));
+                assert_eq!(third, Ok(whole.clone()), "{order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_datagram_has_the_time_of_the_packet_that_completed_it() {
+        let fragments = fragments_v4(1, 48);
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame_at(5, &fragments[1]), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame_at(9, &fragments[0]).map(|seen| seen.at), Ok(second(9)));
+    }
+
+    #[test]
+    fn exact_duplicates_are_dropped() {
+        for fragments in [fragments_v4(1, 48), fragments_v6(1, 48)] {
+            let mut probe = Probe::default();
+            assert_eq!(probe.frame(&fragments[0]), Err(Discard::FragmentHeld));
+            assert_eq!(probe.frame(&fragments[0]), Err(Discard::FragmentDropped));
+            assert!(probe.frame(&fragments[1]).is_ok());
+        }
+    }
+
+    #[test]
+    fn the_first_copy_of_an_overlapping_ipv4_byte_wins() {
+        let datagram = tcp(PAYLOAD);
+        let piece = |from: usize, to: usize| {
+            ethernet(IPV4, &ipv4_fragment(1, from, to < datagram.len(), TCP, &datagram[from..to]))
+        };
+        let lie = ethernet(IPV4, &ipv4_fragment(1, 0, true, TCP, &[0xee; 64]));
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame(&piece(8, 24)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame(&piece(0, 16)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame(&piece(32, 64)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame(&piece(24, 32)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame(&lie), Err(Discard::FragmentDropped));
+        assert_eq!(probe.frame(&piece(56, datagram.len())), Ok(segment_v4(PAYLOAD)));
+    }
+
+    #[test]
+    fn one_fragment_fills_several_ipv4_holes() {
+        let datagram = tcp(PAYLOAD);
+        let piece = |from: usize, to: usize| {
+            ethernet(IPV4, &ipv4_fragment(1, from, to < datagram.len(), TCP, &datagram[from..to]))
+        };
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame(&piece(8, 16)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame(&piece(40, 56)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame(&piece(0, 64)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame(&piece(64, datagram.len())), Ok(segment_v4(PAYLOAD)));
+    }
+
+    #[test]
+    fn an_overlap_voids_an_ipv6_datagram_with_all_that_is_still_to_come() {
+        let datagram = tcp(PAYLOAD);
+        let piece = |from: usize, to: usize| {
+            ethernet(IPV6, &ipv6_fragment(1, from, to < datagram.len(), TCP, &datagram[from..to]))
+        };
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame(&piece(0, 24)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame(&piece(16, 48)), Err(Discard::FragmentDropped));
+        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        assert_eq!(probe.frame(&piece(0, 24)), Err(Discard::FragmentDropped));
+        assert_eq!(probe.frame(&piece(24, datagram.len())), Err(Discard::FragmentDropped));
+        // Its number is free again when its time is over, and it is not counted twice.
+        assert_eq!(probe.frame_at(31, &piece(0, 24)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+    }
+
+    #[test]
+    fn fragments_that_contradict_the_length_are_dropped() {
+        let frame = |offset: usize, more: bool, length: usize| {
+            ethernet(IPV4, &ipv4_fragment(1, offset, more, TCP, &vec![0; length]))
+        };
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame(&frame(16, false, 8)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame(&frame(24, true, 8)), Err(Discard::FragmentDropped), "behind the end");
+        assert_eq!(probe.frame(&frame(32, false, 8)), Err(Discard::FragmentDropped), "a second end");
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame(&frame(16, true, 8)), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame(&frame(8, false, 8)), Err(Discard::FragmentDropped), "an end before what was seen");
+    }
+
+    #[test]
+    fn impossible_fragments_are_malformed() {
+        let frame = |offset: usize, more: bool, length: usize| {
+            let v4 = decode_frame(&ethernet(IPV4, &ipv4_fragment(1, offset, more, TCP, &vec![0; length])));
+            let v6 = decode_frame(&ethernet(IPV6, &ipv6_fragment(1, offset, more, TCP, &vec![0; length])));
+            assert_eq!(v4, v6);
+            v4
+        };
+        assert_eq!(frame(0, true, 12), Err(Discard::Malformed), "not a multiple of eight");
+        assert_eq!(frame(8, false, 0), Err(Discard::Malformed), "empty");
+        assert_eq!(frame(65_528, false, 8), Err(Discard::Malformed), "longer than a datagram can be");
+        assert_eq!(frame(65_528, false, 7), Err(Discard::FragmentHeld));
+    }
+
+    #[test]
+    fn an_atomic_fragment_is_a_whole_datagram() {
+        let frame = ethernet(IPV6, &ipv6_fragment(1, 0, false, TCP, &tcp(PAYLOAD)));
+        assert_eq!(decode_frame(&frame), Ok(segment_v6(PAYLOAD)));
+    }
+
+    #[test]
+    fn extension_headers_may_stand_on_both_sides_of_the_fragment_header() {
+        let options = |next: u8, body: &[u8]| [&[next, 0, 1, 4, 0, 0, 0, 0], body].concat();
+        let datagram = options(TCP, &tcp(PAYLOAD));
+        let mut probe = Probe::default();
+        let mut piece = |from: usize, to: usize| {
+            let header = fragment_header(1, from, to < datagram.len(), 60, &datagram[from..to]);
+            probe.frame(&ethernet(IPV6, &ipv6(0, &options(FRAGMENT, &header))))
+        };
+        assert_eq!(piece(40, datagram.len()), Err(Discard::FragmentHeld));
+        assert_eq!(piece(0, 40), Ok(segment_v6(PAYLOAD)));
+    }
+
+    #[test]
+    fn fragments_of_fragments_are_malformed() {
+        let inner = fragment_header(2, 0, true, TCP, &[0; 8]);
+        let mut probe = Probe::default();
+        assert_eq!(
+            probe.frame(&ethernet(IPV6, &ipv6_fragment(1, 0, true, FRAGMENT, &inner[..8]))),
+            Err(Discard::FragmentHeld)
+        );
+        assert_eq!(
+            probe.frame(&ethernet(IPV6, &ipv6_fragment(1, 8, false, FRAGMENT, &inner[8..]))),
+            Err(Discard::Malformed)
+        );
+    }
+
+    #[test]
+    fn datagrams_are_kept_apart_by_all_that_names_them() {
+        let change = |at: usize| {
+            let mut fragments = fragments_v4(1, 48);
+            fragments[1][14 + at] ^= 0x40;
+            let mut probe = Probe::default();
+            (probe.frame(&fragments[0]), probe.frame(&fragments[1]))
+        };
+        let held = (Err(Discard::FragmentHeld), Err(Discard::FragmentHeld));
+        for (at, name) in [(5, "identification"), (9, "protocol"), (15, "source"), (19, "destination")] {
+            assert_eq!(change(at), held, "{name}");
+        }
+    }
+
+    #[test]
+    fn each_interface_has_its_own_view_of_a_datagram() {
+        let fragments = fragments_v4(1, 48);
+        let mut probe = Probe::default();
+        let mut on = |interface: u32, frame: &[u8]| {
+            let seen = probe.decode(&RawPacket { interface, ..packet(LinkType::Ethernet, frame) });
+            seen.map(|seen| seen.interface)
+        };
+        assert_eq!(on(1, &fragments[0]), Err(Discard::FragmentHeld));
+        assert_eq!(on(2, &fragments[0]), Err(Discard::FragmentHeld));
+        assert_eq!(on(1, &fragments[1]), Ok(1));
+        assert_eq!(on(2, &fragments[1]), Ok(2));
+    }
+
+    #[test]
+    fn a_datagram_is_given_up_after_thirty_seconds_of_packet_time() {
+        let fragments = fragments_v4(1, 48);
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame_at(100, &fragments[0]), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame_at(129, &frame_v4(PAYLOAD)).map(|seen| seen.payload), Ok(PAYLOAD.to_vec()));
+        assert_eq!(probe.0.counters().abandoned_datagrams, 0);
+        assert_eq!(probe.frame_at(130, &fragments[1]), Err(Discard::FragmentHeld));
+        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        assert!(probe.frame_at(159, &fragments[0]).is_ok());
+    }
+
+    #[test]
+    fn any_packet_gives_back_what_has_become_too_old() {
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame_at(100, &fragments_v4(1, 48)[0]), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame_at(130, &ethernet(0x0806, &[])), Err(Discard::NotIp));
+        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+    }
+
+    #[test]
+    fn time_that_runs_backwards_does_no_harm() {
+        let fragments = fragments_v4(1, 48);
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame_at(100, &fragments[0]), Err(Discard::FragmentHeld));
+        assert!(probe.frame_at(0, &fragments[1]).is_ok());
+    }
+
+    #[test]
+    fn the_oldest_datagram_goes_when_there_are_too_many() {
+        let mut probe = limited(1 << 20, 2);
+        for id in [1, 2, 3] {
+            assert_eq!(probe.frame(&fragments_v4(id, 48)[0]), Err(Discard::FragmentHeld));
+        }
+        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        assert!(probe.frame(&fragments_v4(2, 48)[1]).is_ok());
+        assert!(probe.frame(&fragments_v4(3, 48)[1]).is_ok());
+        assert_eq!(probe.frame(&fragments_v4(1, 48)[1]), Err(Discard::FragmentHeld));
+    }
+
+    #[test]
+    fn the_oldest_datagram_goes_when_there_are_too_many_bytes() {
+        let mut probe = limited(2 * (48 + PIECE_OVERHEAD), 512);
+        for id in [1, 2, 3] {
+            assert_eq!(probe.frame(&fragments_v4(id, 48)[0]), Err(Discard::FragmentHeld));
+        }
+        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        assert!(probe.frame(&fragments_v4(2, 48)[1]).is_ok());
+    }
+
+    #[test]
+    fn a_fragment_that_never_finds_room_is_dropped() {
+        for mut probe in [limited(100, 512), limited(1 << 20, 0)] {
+            assert_eq!(probe.frame(&fragments_v4(1, 48)[0]), Err(Discard::FragmentDropped));
+            assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        }
+    }
+
+    #[test]
+    fn completed_datagrams_leave_nothing_behind() {
+        let mut fragments = Fragments::new(DecoderLimits::default());
+        let datagram = tcp(PAYLOAD);
+        for id in 0..100 {
+            let payload = |part| IpPayload {
+                source: [10, 0, 0, 1].into(),
+                destination: [10, 0, 0, 2].into(),
+                protocol: ip_number::TCP,
+                origin: Origin::Packet,
+                body: Captured::new(part, 0),
+            };
+            let first = Fragment::new(&payload(&datagram[..48]), id, 0, true).unwrap();
+            let last = Fragment::new(&payload(&datagram[48..]), id, 48, false).unwrap();
+            assert_eq!(fragments.add(&last, 0, second(1)).err(), Some(Discard::FragmentHeld));
+            assert!(fragments.add(&first, 0, second(1)).is_ok());
+        }
+        assert_eq!((fragments.bytes, fragments.sets.len(), fragments.by_age.len()), (0, 0, 0));
+        assert_eq!((fragments.deadline, fragments.abandoned()), (None, 0));
+    }
+
+    #[test]
+    fn a_cut_fragment_gives_the_bytes_before_the_cut_and_the_length_of_all() {
+        let fragments = fragments_v4(1, 48);
+        let whole = packet(LinkType::Ethernet, &fragments[0]);
+        let cut = RawPacket { data: &fragments[0][..14 + 20 + 40], ..whole };
+        let mut probe = Probe::default();
+        assert_eq!(probe.decode(&cut), Err(Discard::FragmentHeld));
+        let seen = probe.frame(&fragments[1]).unwrap();
+        assert_eq!((seen.payload.as_slice(), seen.payload_length as usize), (&PAYLOAD[..40 - 32], PAYLOAD.len()));
+    }
+}

@@ -192,3 +192,159 @@ fn options<'a>(payload: &IpPayload<'a>) -> Result<(Ipv6RawExtHeaderSlice<'a>, Ip
     let protocol = header.next_header();
     Ok((header, IpPayload { protocol, body, ..*payload }))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::packet::testing::*;
+    use crate::packet::{Discard, LinkType, RawPacket};
+
+    fn decode_v6(next_header: u8, body: &[u8]) -> Result<Seen, Discard> {
+        decode(LinkType::Raw, &ipv6(next_header, body))
+    }
+
+    #[test]
+    fn padding_and_trailers_are_no_payload() {
+        let mut short = frame_v4(b"x");
+        short.extend([0xaa; 40]);
+        assert_eq!(decode_frame(&short), Ok(segment_v4(b"x")));
+        let mut short = ethernet(IPV6, &ipv6(TCP, &tcp(b"x")));
+        short.extend([0xaa; 40]);
+        assert_eq!(decode_frame(&short), Ok(segment_v6(b"x")));
+    }
+
+    #[test]
+    fn ipv4_options_are_skipped() {
+        let mut bytes = ipv4(TCP, &[&[1; 8], tcp(PAYLOAD).as_slice()].concat());
+        bytes[0] = 0x47;
+        assert_eq!(decode(LinkType::Raw, &bytes), Ok(segment_v4(PAYLOAD)));
+    }
+
+    #[test]
+    fn an_ipv4_length_of_zero_means_all_that_was_on_the_wire() {
+        let payload = vec![b'x'; 70_000];
+        let mut bytes = ipv4(TCP, &tcp(&[]));
+        bytes[2..4].fill(0);
+        bytes.extend(&payload);
+        assert_eq!(decode(LinkType::Raw, &bytes), Ok(segment_v4(&payload)));
+        let cut = RawPacket { data: &bytes[..1000], wire_length: 70_052, ..packet(LinkType::Raw, &[]) };
+        let seen = Probe::default().decode(&cut).unwrap();
+        assert_eq!((seen.payload.len(), seen.payload_length), (1000 - 52, 70_000));
+    }
+
+    #[test]
+    fn an_ipv6_length_of_zero_means_all_that_was_on_the_wire() {
+        let payload = vec![b'x'; 70_000];
+        let mut bytes = ipv6(TCP, &tcp(&[]));
+        bytes[4..6].fill(0);
+        bytes.extend(&payload);
+        assert_eq!(decode(LinkType::Raw, &bytes), Ok(segment_v6(&payload)));
+    }
+
+    #[test]
+    fn a_jumbo_payload_option_gives_the_length() {
+        let payload = vec![b'x'; 70_000];
+        let length = 8 + 32 + 70_000_u32;
+        // The option alone, as Linux writes it, and behind padding of both kinds.
+        let plain = [&[TCP, 0, 0xc2, 4], length.to_be_bytes().as_slice()].concat();
+        let padded = [&[TCP, 1, 0, 1, 3, 9, 9, 9, 0xc2, 4], (length + 8).to_be_bytes().as_slice(), &[1, 0]].concat();
+        for options in [plain, padded] {
+            let mut bytes = ipv6(0, &[options, tcp(&[])].concat());
+            bytes[4..6].fill(0);
+            bytes.extend(&payload);
+            bytes.extend([0xaa; 6]);
+            assert_eq!(decode(LinkType::Raw, &bytes), Ok(segment_v6(&payload)));
+        }
+    }
+
+    #[test]
+    fn a_jumbo_payload_longer_than_the_packet_is_malformed() {
+        let options = [&[TCP, 0, 0xc2, 4], 0xffff_ffff_u32.to_be_bytes().as_slice()].concat();
+        let mut bytes = ipv6(0, &[options, tcp(&[])].concat());
+        bytes[4..6].fill(0);
+        assert_eq!(decode(LinkType::Raw, &bytes), Err(Discard::Malformed));
+    }
+
+    #[test]
+    fn hop_by_hop_options_without_a_jumbo_length_end_well() {
+        for options in [[0xc2, 4, 0, 0, 0, 0], [5, 200, 0, 0, 0, 0], [1, 4, 0, 0, 0, 0], [0; 6]] {
+            let mut bytes = ipv6(0, &[[TCP, 0].as_slice(), &options, &tcp(PAYLOAD)].concat());
+            bytes[4..6].fill(0);
+            let seen = decode(LinkType::Raw, &bytes);
+            // A jumbo length of zero leaves no room for the option itself.
+            let expected = if options[0] == 0xc2 { Err(Discard::Malformed) } else { Ok(segment_v6(PAYLOAD)) };
+            assert_eq!(seen, expected, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn ipv6_extension_headers_are_skipped_in_any_order() {
+        let generic = |next: u8, body: &[u8]| [&[next, 1], [0; 14].as_slice(), body].concat();
+        let authentication = |next: u8, body: &[u8]| [&[next, 4], [0; 22].as_slice(), body].concat();
+        let inner = authentication(TCP, &tcp(PAYLOAD));
+        for kind in [0, 43, 60, 135, 139, 140] {
+            let body = generic(60, &generic(51, &inner));
+            assert_eq!(decode_v6(kind, &body), Ok(segment_v6(PAYLOAD)), "{kind}");
+        }
+    }
+
+    #[test]
+    fn an_authentication_header_is_skipped_in_ipv4_and_others_are_not_ipv4() {
+        let body = [&[TCP, 4], [0; 22].as_slice(), &tcp(PAYLOAD)].concat();
+        assert_eq!(decode(LinkType::Raw, &ipv4(51, &body)), Ok(segment_v4(PAYLOAD)));
+        assert_eq!(decode(LinkType::Raw, &ipv4(51, &[TCP, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])), Err(Discard::Malformed));
+        for other in [0, 43, 44, 60, 135] {
+            assert_eq!(decode(LinkType::Raw, &ipv4(other, &body)), Err(Discard::NotTcp), "{other}");
+        }
+    }
+
+    #[test]
+    fn extension_headers_longer_than_the_packet_are_malformed() {
+        assert_eq!(decode_v6(60, &[TCP, 9, 0, 0, 0, 0, 0, 0]), Err(Discard::Malformed));
+        assert_eq!(decode_v6(0, &[TCP, 0]), Err(Discard::Malformed));
+        assert_eq!(decode_v6(44, &[TCP, 0, 0, 0]), Err(Discard::Malformed));
+    }
+
+    #[test]
+    fn a_routing_header_names_the_final_destination() {
+        let route = |kind: u8, left: u8, addresses: &[&str]| {
+            let addresses: Vec<u8> = addresses.iter().flat_map(|address| address_v6(address)).collect();
+            let units = u8::try_from(addresses.len() / 8).unwrap();
+            let body = [&[TCP, units, kind, left, 0, 0, 0, 0], addresses.as_slice(), &tcp(PAYLOAD)].concat();
+            decode_v6(43, &body).unwrap().destination.ip().to_string()
+        };
+        assert_eq!(route(0, 1, &["fd00::a", "fd00::b"]), "fd00::b");
+        assert_eq!(route(2, 1, &["fd00::a"]), "fd00::a");
+        assert_eq!(route(4, 1, &["fd00::a", "fd00::b"]), "fd00::a");
+        assert_eq!(route(4, 0, &["fd00::a", "fd00::b"]), "fd00::2");
+        assert_eq!(route(3, 1, &["fd00::a"]), "fd00::2");
+    }
+
+    #[test]
+    fn impossible_headers_are_malformed() {
+        let change = |at: usize, value: u8| {
+            let mut frame = frame_v4(PAYLOAD);
+            frame[14 + at] = value;
+            decode_frame(&frame)
+        };
+        assert_eq!(change(0, 0x44), Err(Discard::Malformed), "header length below 20");
+        assert_eq!(change(0, 0x4f), Err(Discard::Malformed), "header length that reaches into the payload");
+        assert_eq!(change(3, 19), Err(Discard::Malformed), "total length below the header's");
+        assert_eq!(change(0, 0x15), Err(Discard::NotIp), "version 1");
+    }
+
+    #[test]
+    fn other_protocols_are_not_tcp() {
+        for protocol in [1, 2, 50, 58, 59, 132, 255] {
+            assert_eq!(decode(LinkType::Raw, &ipv4(protocol, &[0; 40])), Err(Discard::NotTcp), "{protocol}");
+            assert_eq!(decode_v6(protocol, &[0; 40]), Err(Discard::NotTcp), "{protocol}");
+        }
+    }
+
+    #[test]
+    fn a_length_beyond_the_wire_is_a_cut_payload() {
+        let whole = frame_v4(PAYLOAD);
+        let kept = &whole[..whole.len() - 10];
+        let seen = decode_frame(kept).unwrap();
+        assert_eq!((seen.payload.len(), seen.payload_length as usize), (PAYLOAD.len() - 10, PAYLOAD.len()));
+    }
+}

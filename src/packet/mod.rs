@@ -12,6 +12,10 @@ mod ip;
 mod link;
 mod sequence;
 mod tcp;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 
 pub use decoder::{Decoder, DecoderLimits};
