@@ -4,9 +4,19 @@ use std::net::SocketAddr;
 
 use crate::time::Timestamp;
 
+mod captured;
 mod decoder;
+mod fragment;
+mod frame;
+mod ip;
 mod link;
 mod sequence;
+mod tcp;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod tunnel;
 
 pub use decoder::{Decoder, DecoderLimits};
 pub use link::LinkType;
@@ -70,6 +80,7 @@ impl TcpFlags {
     }
 
     /// The bits of both.
+    #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -142,6 +153,9 @@ pub struct PacketCounters {
     pub segments: u64,
     /// Packets that gave none, by [`Discard`] in the order of [`Discard::ALL`].
     pub discards: [u64; Discard::ALL.len()],
+    /// Datagrams that were given up before all fragments had come: too old, contradictory, or the oldest when a bound
+    /// was reached. Not part of the sum: their packets count as [`Discard::FragmentHeld`].
+    pub abandoned_datagrams: u64,
 }
 
 impl PacketCounters {

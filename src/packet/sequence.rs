@@ -16,6 +16,7 @@ impl SequenceNumber {
     }
 
     /// The number `count` bytes further, modulo 2³².
+    #[must_use]
     pub const fn advance(self, count: u32) -> Self {
         Self(self.0.wrapping_add(count))
     }
