@@ -7,6 +7,8 @@ mod connection;
 mod detect;
 mod head;
 mod http1;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Connection, Following, Known};
 pub use head::{Headers, RequestHead, ResponseHead, Version};

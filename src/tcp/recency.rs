@@ -103,41 +103,16 @@ impl Recency {
     }
 
     /// An index of this rank that was last used at or before `before`; it may be missed for [`SLACK`].
-    pub(super) fn stale(&mut self, rank: Rank, before: Timestamp) -> Option<u32> {
-        loop {
-            let front = self.queues.get(rank as usize)?.front;
-            let link = *self.links.get(front as usize)?;
-            if link.placed > before {
-                return None;
-            }
-            if link.touched <= before {
-                return Some(front);
-            }
-            self.renew(front, link.touched);
-        }
+    pub(super) fn stale(&self, rank: Rank, before: Timestamp) -> Option<u32> {
+        let front = self.queues.get(rank as usize)?.front;
+        let link = self.links.get(front as usize)?;
+        (link.touched <= before).then_some(front)
     }
 
-    /// The least valuable index: of the lowest rank there is, one that was not used for long.
-    pub(super) fn least(&mut self) -> Option<u32> {
-        const TRIES: usize = 8;
+    /// The least valuable index: of the lowest rank there is, the one that was not used for longest.
+    pub(super) fn least(&self) -> Option<u32> {
         let rank = RANKS.into_iter().find(|rank| self.front_placed(*rank).is_some())?;
-        for _ in 0..TRIES {
-            let front = self.queues.get(rank as usize)?.front;
-            let link = *self.links.get(front as usize)?;
-            if link.touched <= link.placed {
-                return Some(front);
-            }
-            self.renew(front, link.touched);
-        }
         self.queues.get(rank as usize).map(|queue| queue.front)
-    }
-
-    fn renew(&mut self, index: u32, placed: Timestamp) {
-        self.unlink(index);
-        if let Some(link) = self.links.get_mut(index as usize) {
-            link.placed = placed;
-        }
-        self.append(index);
     }
 
     fn append(&mut self, index: u32) {

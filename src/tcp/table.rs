@@ -22,6 +22,9 @@ const SHORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// so this bounds memory and the lateness of what is reported, and changes no result.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 
+/// A packet so much older than the one before it begins another time.
+const BACKWARDS: Duration = Duration::from_secs(60);
+
 /// Bounds and times of the table. Every bound stops growth by hostile or broken input.
 #[derive(Clone, Copy, Debug)]
 pub struct TcpLimits {
@@ -136,7 +139,7 @@ impl<S> ConnectionTable<S> {
         if self.is_due(segment.at) {
             self.handle_timeout(segment.at, handler);
         }
-        self.now = self.now.max(segment.at);
+        self.advance(segment.at);
         let (key, direction) = FlowKey::of(segment);
         let Some(index) = self.find(&key).and_then(|index| self.unless_idle(index, handler)) else {
             if segment.payload_length > 0 || segment.flags.contains(TcpFlags::SYN) {
@@ -158,7 +161,7 @@ impl<S> ConnectionTable<S> {
 
     /// Runs every timer due at `now`: losses that became certain, connections that were idle for too long.
     pub fn handle_timeout<H: StreamHandler<State = S>>(&mut self, now: Timestamp, handler: &mut H) {
-        self.now = self.now.max(now);
+        self.advance(now);
         while let Some(timer) = self.losses.front().copied().filter(|timer| timer.deadline <= self.now) {
             self.losses.pop_front();
             self.lose(timer, handler);
@@ -169,6 +172,21 @@ impl<S> ConnectionTable<S> {
             while let Some(index) = self.recency.stale(rank, before) {
                 self.end(index, Finish::Idle, handler);
             }
+        }
+    }
+
+    /// Time goes on. It stands still when packets come slightly out of order, and goes back when they are of an
+    /// earlier time altogether: files are joined, clocks are set.
+    fn advance(&mut self, at: Timestamp) {
+        if self.now.saturating_since(at) < BACKWARDS {
+            self.now = self.now.max(at);
+            return;
+        }
+        self.now = at;
+        self.idle_checked = at;
+        let latest = at.saturating_add(self.limits.loss_grace);
+        for timer in &mut self.losses {
+            timer.deadline = timer.deadline.min(latest);
         }
     }
 

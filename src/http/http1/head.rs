@@ -28,42 +28,76 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
 /// Parses a request's head: all of it when `complete`, else what the capture has of it.
 pub(super) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
     let bytes = own(bytes, complete)?;
-    let (method, target, version, headers_start) = with_slots(&bytes, |bytes, slots| {
+    let line = request_line(&bytes).or_else(|| request_line(&without_spaces(&bytes)))?;
+    Some(RequestHead {
+        method_end: number(line.method_end),
+        target_start: number(line.target.0),
+        target_end: number(line.target.1),
+        headers_start: number(start_line_end(&bytes)),
+        version: line.version,
+        complete,
+        bytes,
+    })
+}
+
+/// What the request line says, as places in the head.
+struct RequestLine {
+    method_end: usize,
+    target: (usize, usize),
+    version: Version,
+}
+
+fn request_line(bytes: &[u8]) -> Option<RequestLine> {
+    with_slots(bytes, |bytes, slots| {
         let mut request = Request::new(&mut []);
         let status = config().parse_request_with_uninit_headers(&mut request, bytes, slots);
         let Status::Complete(_) = status? else { return Ok(None) };
         let (Some(method), Some(path), Some(version)) = (request.method, request.path, request.version) else {
             return Ok(None);
         };
-        let start = memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
-        Ok(Some((method.len(), span_of(path.as_bytes(), bytes), version, start)))
-    })?;
-    Some(RequestHead {
-        method_end: number(method),
-        target_start: number(target.0),
-        target_end: number(target.1),
-        headers_start: number(headers_start),
-        version: version_of(version),
-        complete,
-        bytes,
+        let target = span_of(path.as_bytes(), bytes);
+        Ok(Some(RequestLine { method_end: method.len(), target, version: version_of(version) }))
     })
+}
+
+/// A copy whose target has no spaces: a target with spaces is against RFC 9112 §3.2, and is sent all the same.
+fn without_spaces(bytes: &[u8]) -> Vec<u8> {
+    let mut copy = bytes.to_vec();
+    let line = copy.get_mut(..start_line_end(bytes)).unwrap_or_default();
+    let first = memchr(b' ', line).unwrap_or(0);
+    let last = memchr::memmem::rfind(line, b" HTTP/1.").unwrap_or(0);
+    for byte in line.get_mut(first + 1..last).unwrap_or_default() {
+        if *byte == b' ' {
+            *byte = b'+';
+        }
+    }
+    copy
+}
+
+fn start_line_end(bytes: &[u8]) -> usize {
+    memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1)
 }
 
 /// Parses a response's head, likewise.
 pub(super) fn parse_response(bytes: &[u8], complete: bool) -> Option<ResponseHead> {
     let bytes = own(bytes, complete)?;
-    let (status, version, headers_start) = with_slots(&bytes, |bytes, slots| {
+    let (status, version) = with_slots(&bytes, |bytes, slots| {
         let mut response = Response::new(&mut []);
         let parsed = config().parse_response_with_uninit_headers(&mut response, bytes, slots);
         let Status::Complete(_) = parsed? else { return Ok(None) };
         let (Some(code), Some(version)) = (response.code, response.version) else { return Ok(None) };
-        let start = memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
-        Ok(Some((code, version, start)))
+        Ok(Some((code, version)))
     })?;
     if status < 100 {
         return None;
     }
-    Some(ResponseHead { headers_start: number(headers_start), status, version: version_of(version), complete, bytes })
+    Some(ResponseHead {
+        headers_start: number(start_line_end(&bytes)),
+        status,
+        version: version_of(version),
+        complete,
+        bytes,
+    })
 }
 
 /// `httparse` as lenient as it can be: the agent reports what was sent, it does not judge it.
@@ -97,7 +131,7 @@ fn own(bytes: &[u8], complete: bool) -> Option<Box<[u8]>> {
 
 /// Replaces each obs-fold by spaces (RFC 9112 §5.2), so that a line is a line. The start line is never folded.
 fn unfold(bytes: &mut [u8]) {
-    let mut from = memchr(b'\n', bytes).map_or(bytes.len(), |end| end + 1);
+    let mut from = start_line_end(bytes);
     while let Some(found) = memchr(b'\n', bytes.get(from..).unwrap_or_default()) {
         let end = from + found;
         from = end + 1;

@@ -138,6 +138,7 @@ impl Stream {
         sink.counters().skipped_bytes += bytes.len() as u64;
         self.held = Vec::new();
         self.held_packets = 0;
+        self.looks += 1;
         self.state = State::Searching;
         After::Follow
     }
@@ -259,6 +260,10 @@ impl Stream {
     fn go_on(&mut self, rest: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> (usize, After) {
         let (mark, limits) = (at.mark, at.limits);
         let before = self.held.len();
+        if self.role.is_none() && before > 0 && at.turn == Turn::New {
+            // Nobody answers half a start line.
+            return (rest.len(), After::NotHttp);
+        }
         let room = limits.max_head_bytes.saturating_sub(before);
         let taken = rest.get(..room).unwrap_or(rest);
         self.held.extend_from_slice(taken);
@@ -287,10 +292,12 @@ impl Stream {
 
     /// A whole head.
     fn complete(&mut self, bytes: &[u8], mark: &Mark, sink: &mut impl MessageSink) -> After {
-        if self.role.is_none()
-            && let Detected::StartLine(role) = detect(bytes)
-        {
-            self.role = Some(role);
+        if self.role.is_none() {
+            match detect(bytes) {
+                Detected::StartLine(role) => self.role = Some(role),
+                Detected::Http2 => return After::Http2,
+                Detected::NeedMore | Detected::Other => return After::NotHttp,
+            }
         }
         self.report_early_loss(sink);
         let parsed = match self.role {
@@ -476,10 +483,12 @@ impl Stream {
         self.flush(mark, sink);
         self.held = Vec::new();
         self.held_packets = 0;
-        self.looks = 0;
         self.state = State::Searching;
         match self.role {
-            Some(role) => sink.message(Message::Lost(role), mark),
+            Some(role) => {
+                self.looks = 0;
+                sink.message(Message::Lost(role), mark);
+            }
             None => self.unreported_loss = Some(*mark),
         }
     }

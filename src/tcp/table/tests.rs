@@ -350,6 +350,20 @@ fn idle_connections_are_forgotten_by_packet_time() {
 }
 
 #[test]
+fn time_that_jumps_back_ends_nothing() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"first file");
+    bench.millis = 5_000;
+    bench.segment("10.0.0.9:1", SERVER, 10, Some(20), TcpFlags::default(), b"x");
+    bench.client(1010, 5000, b", second");
+    bench.server(5000, 1018, b"answer");
+    assert_eq!(text(&bench.recorder.client), "first file, second");
+    bench.wait(Duration::from_secs(500));
+    assert_eq!(bench.recorder.finished, []);
+}
+
+#[test]
 fn a_full_table_gives_up_what_is_worth_least() {
     let mut bench = Bench::new();
     bench.handshake();
