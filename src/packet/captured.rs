@@ -44,10 +44,10 @@ impl<'a> Captured<'a> {
 
     /// The bytes that a length field speaks of: what comes after them is padding or a trailer.
     ///
-    /// A field that promises more than the wire carried is believed. Tools that shorten packets often set the wire
-    /// length to what they left, and the sender's own word is then the only one about the missing bytes.
-    pub(super) fn with_length(self, length: usize) -> Self {
-        Self { data: self.data.get(..length).unwrap_or(self.data), length }
+    /// A field that promises more than was on the wire is not believed: the packet is damaged, and bytes that never
+    /// were must not stand in the way of the true ones.
+    pub(super) fn at_most(self, length: usize) -> Self {
+        Self { data: self.data.get(..length).unwrap_or(self.data), length: self.length.min(length) }
     }
 
     /// Why the first `needed` bytes cannot be had: cut away by the snap length, or never there.
@@ -76,9 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn a_length_field_cuts_padding_and_restores_what_the_capture_lacks() {
-        let bytes = Captured::new(&[1, 2, 3], 3);
-        assert_eq!(bytes.with_length(2).data(), [1, 2]);
-        assert_eq!((bytes.with_length(9).data().len(), bytes.with_length(9).length()), (3, 9));
+    fn a_length_field_cuts_padding_and_adds_nothing() {
+        let bytes = Captured::new(&[1, 2, 3], 5);
+        assert_eq!((bytes.at_most(2).data(), bytes.at_most(2).length()), ([1, 2].as_slice(), 2));
+        assert_eq!((bytes.at_most(4).data(), bytes.at_most(4).length()), ([1, 2, 3].as_slice(), 4));
+        assert_eq!((bytes.at_most(9).data(), bytes.at_most(9).length()), ([1, 2, 3].as_slice(), 5));
     }
 }

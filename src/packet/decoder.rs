@@ -124,3 +124,24 @@ struct Context {
     at: Timestamp,
     interface: u32,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::LinkType;
+    use crate::packet::testing::*;
+
+    #[test]
+    fn packets_and_their_bytes_on_the_wire_are_counted_whatever_they_hold() {
+        let mut probe = Probe::default();
+        let frame = frame_v4(PAYLOAD);
+        let whole = packet(LinkType::Ethernet, &frame);
+        assert!(probe.decode(&RawPacket { data: &frame[..60], ..whole }).is_err());
+        assert!(probe.decode(&whole).is_ok());
+        // A source that forgot the length on the wire.
+        assert!(probe.decode(&RawPacket { wire_length: 0, ..whole }).is_ok());
+        let counters = probe.0.counters();
+        assert_eq!((counters.packets, counters.segments, counters.discarded(Discard::Truncated)), (3, 2, 1));
+        assert_eq!(counters.wire_bytes, 3 * frame.len() as u64);
+    }
+}

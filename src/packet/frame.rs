@@ -62,7 +62,7 @@ fn pppoe(body: Captured<'_>) -> Result<Layer<'_>, Discard> {
     if (*kind, *code) != (0x11, 0) {
         return Err(Discard::Malformed);
     }
-    let payload = payload.with_length(usize::from(u16::from_be_bytes([*high, *low])));
+    let payload = payload.at_most(usize::from(u16::from_be_bytes([*high, *low])));
     match payload.split()? {
         ([0x00, 0x21 | 0x57], packet) => Ok(Layer::Ip(packet)),
         _ => Err(Discard::NotIp),

@@ -67,7 +67,7 @@ fn open_v4(packet: Captured<'_>) -> Result<IpPart<'_>, Discard> {
     let packet = match header.total_len() {
         // Longer than the field can say: segmentation or receive offload, BIG TCP.
         0 => packet,
-        total => packet.with_length(usize::from(total)),
+        total => packet.at_most(usize::from(total)),
     };
     let payload = IpPayload {
         source: header.source_addr().into(),
@@ -92,14 +92,10 @@ fn open_v6(packet: Captured<'_>) -> Result<IpPayload<'_>, Discard> {
     let rest = packet.skip(header.slice().len())?;
     let protocol = header.next_header();
     let body = match header.payload_length() {
-        0 if protocol == ip_number::IPV6_HOP_BY_HOP => match jumbo_payload_length(rest) {
-            Some(length) if length > rest.length() => return Err(Discard::Malformed),
-            Some(length) => rest.with_length(length),
-            None => rest,
-        },
-        // Longer than the field can say, as in IPv4.
+        // Longer than the field can say: in a jumbo payload option, or, as in IPv4, nowhere.
+        0 if protocol == ip_number::IPV6_HOP_BY_HOP => rest.at_most(jumbo_payload_length(rest).unwrap_or(usize::MAX)),
         0 => rest,
-        length => rest.with_length(usize::from(length)),
+        length => rest.at_most(usize::from(length)),
     };
     let (source, destination) = (header.source_addr().into(), header.destination_addr().into());
     Ok(IpPayload { source, destination, protocol, origin: Origin::Packet, body })
@@ -257,11 +253,11 @@ mod tests {
     }
 
     #[test]
-    fn a_jumbo_payload_longer_than_the_packet_is_malformed() {
+    fn a_jumbo_payload_longer_than_the_packet_ends_with_it() {
         let options = [&[TCP, 0, 0xc2, 4], 0xffff_ffff_u32.to_be_bytes().as_slice()].concat();
-        let mut bytes = ipv6(0, &[options, tcp(&[])].concat());
+        let mut bytes = ipv6(0, &[options, tcp(PAYLOAD)].concat());
         bytes[4..6].fill(0);
-        assert_eq!(decode(LinkType::Raw, &bytes), Err(Discard::Malformed));
+        assert_eq!(decode(LinkType::Raw, &bytes), Ok(segment_v6(PAYLOAD)));
     }
 
     #[test]
@@ -341,10 +337,12 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beyond_the_wire_is_a_cut_payload() {
-        let whole = frame_v4(PAYLOAD);
-        let kept = &whole[..whole.len() - 10];
-        let seen = decode_frame(kept).unwrap();
-        assert_eq!((seen.payload.len(), seen.payload_length as usize), (PAYLOAD.len() - 10, PAYLOAD.len()));
+    fn a_length_beyond_the_wire_adds_no_payload() {
+        for (mut frame, expected) in
+            [(frame_v4(PAYLOAD), segment_v4(PAYLOAD)), (ethernet(IPV6, &ipv6(TCP, &tcp(PAYLOAD))), segment_v6(PAYLOAD))]
+        {
+            frame[if expected.source.is_ipv4() { 14 + 2 } else { 14 + 4 }] = 0x10;
+            assert_eq!(decode_frame(&frame), Ok(expected));
+        }
     }
 }

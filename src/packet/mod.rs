@@ -12,10 +12,6 @@ mod ip;
 mod link;
 mod sequence;
 mod tcp;
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
-mod tests;
 mod tunnel;
 
 pub use decoder::{Decoder, DecoderLimits};
@@ -171,3 +167,8 @@ impl PacketCounters {
         }
     }
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

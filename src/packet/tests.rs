@@ -28,10 +28,10 @@ enum Wrapping {
 
 impl Wrapping {
     fn is_tunnel(self) -> bool {
-        !matches!(self, Self::Vlan(_) | Self::Mpls | Self::Options)
+        !matches!(self, Self::Vlan(_) | Self::Mpls)
     }
 
-    /// Wraps a body with its EtherType; gives the like.
+    /// Wraps a body with its `EtherType`; gives the like.
     fn wrap(self, (ether_type, body): (u16, Vec<u8>)) -> (u16, Vec<u8>) {
         let is_ip = [IPV4, IPV6].contains(&ether_type);
         let protocol = if ether_type == IPV4 { 4 } else { 41 };
@@ -65,6 +65,7 @@ fn wrapping() -> impl Strategy<Value = Wrapping> {
         Just(Wrapping::GreIp),
         Just(Wrapping::IpInIp),
         Just(Wrapping::IpInIp6),
+        Just(Wrapping::Options),
     ]
 }
 
