@@ -380,8 +380,8 @@ impl Pairing {
         !open.uncertain && self.came_after_loss(open)
     }
 
-    const fn has_loss(&self) -> bool {
-        self.loss.request || self.loss.response.is_some()
+    fn has_loss(&self) -> bool {
+        self.loss.request || self.loss.response.is_some() || self.open.iter().any(|open| open.uncertain)
     }
 
     fn note_pipelining(&mut self, mark: &Mark) {
@@ -410,3 +410,6 @@ impl Open {
         server_had_it && sent_after
     }
 }
+
+#[cfg(test)]
+mod tests;

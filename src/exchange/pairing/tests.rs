@@ -1,0 +1,329 @@
+//! Pairing on its own: messages with chosen places in the streams, with and without loss.
+
+use super::*;
+use crate::http::{Connection, HttpLimits};
+use crate::tcp::{Origin, StreamEvent};
+
+/// One connection whose client sends upwards; bytes go through the real HTTP layer.
+struct Bench {
+    http: Connection,
+    pairing: Pairing,
+    flow: Flow,
+    exchanges: Vec<Exchange>,
+    counters: ExchangeCounters,
+    http_counters: HttpCounters,
+    limits: ExchangeLimits,
+    sent: [u32; 2],
+    /// What each side has received of the other, as it acknowledges.
+    received: [u32; 2],
+    now: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            http: Connection::new(),
+            pairing: Pairing::default(),
+            flow: Flow {
+                low: "10.0.0.1:40000".parse().unwrap(),
+                high: "10.0.0.2:80".parse().unwrap(),
+                handshake_rtt: None,
+                retransmits: 0,
+                origin: Origin::Begun,
+            },
+            exchanges: Vec::new(),
+            counters: ExchangeCounters::default(),
+            http_counters: HttpCounters::default(),
+            limits: ExchangeLimits { max_open_exchanges: 8 },
+            sent: [1000, 5000],
+            received: [5000, 1000],
+            now: 0,
+        }
+    }
+
+    fn with_pairer<T>(
+        &mut self,
+        direction: Direction,
+        act: impl FnOnce(&mut Connection, Pairer<'_, Vec<Exchange>>) -> T,
+    ) -> T {
+        let pairer = Pairer {
+            pairing: &mut self.pairing,
+            flow: &self.flow,
+            direction,
+            limits: &self.limits,
+            counters: &mut self.counters,
+            http: &mut self.http_counters,
+            sink: &mut self.exchanges,
+        };
+        act(&mut self.http, pairer)
+    }
+
+    fn event(&mut self, direction: Direction, event: StreamEvent<'_>) {
+        let limits = HttpLimits { max_head_bytes: 4096 };
+        self.with_pairer(direction, |http, mut pairer| {
+            http.event(Origin::Begun, direction, event, &limits, &mut pairer)
+        });
+    }
+
+    /// Bytes that are captured; their sender acknowledges all that it has received.
+    fn say(&mut self, direction: Direction, text: &str) {
+        self.now += 1_000_000;
+        let side = direction as usize;
+        let mark = Mark {
+            at: Timestamp::from_nanos(self.now),
+            sequence: SequenceNumber::new(self.sent[side]),
+            acknowledgement: Some(SequenceNumber::new(self.received[side])),
+            interface: 0,
+        };
+        self.sent[side] += u32::try_from(text.len()).unwrap();
+        self.event(direction, StreamEvent::Data(text.as_bytes(), mark));
+    }
+
+    /// Bytes that the capture loses.
+    fn lose(&mut self, direction: Direction, text: &str) {
+        let side = direction as usize;
+        let mark = Mark { sequence: SequenceNumber::new(self.sent[side]), ..Mark::default() };
+        self.sent[side] += u32::try_from(text.len()).unwrap();
+        self.event(direction, StreamEvent::Gap(text.len() as u64, mark));
+    }
+
+    /// All that was sent in `direction` arrives.
+    fn arrive(&mut self, direction: Direction) {
+        self.received[direction.opposite() as usize] = self.sent[direction as usize];
+    }
+
+    fn ask(&mut self, number: u32) {
+        self.say(Direction::Up, &request(number));
+        self.arrive(Direction::Up);
+    }
+
+    fn answer(&mut self, number: u32) {
+        self.say(Direction::Down, &response(number));
+        self.arrive(Direction::Down);
+    }
+
+    fn lose_request(&mut self, number: u32) {
+        self.lose(Direction::Up, &request(number));
+        self.arrive(Direction::Up);
+    }
+
+    fn lose_response(&mut self, number: u32) {
+        self.lose(Direction::Down, &response(number));
+        self.arrive(Direction::Down);
+    }
+
+    fn finish(&mut self, finish: Finish) {
+        self.with_pairer(Direction::Up, |_, mut pairer| pairer.finish(finish));
+        assert_eq!(self.counters.open, 0);
+        assert_eq!(self.counters.requests, self.counters.emitted);
+    }
+
+    /// `path=status`, `path=-` without a response, `!` for an incomplete one.
+    fn said(&self) -> Vec<String> {
+        self.exchanges
+            .iter()
+            .map(|exchange| {
+                let path = String::from_utf8_lossy(exchange.request.head.target()).into_owned();
+                let status = exchange.response.as_ref().map_or_else(|| "-".to_owned(), |r| r.head.status().to_string());
+                format!("{path}={status}{}", if exchange.incomplete { "!" } else { "" })
+            })
+            .collect()
+    }
+}
+
+fn request(number: u32) -> String {
+    format!("GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n")
+}
+
+/// The status tells which request it answers.
+fn response(number: u32) -> String {
+    format!("HTTP/1.1 {} OK\r\nContent-Length: 3\r\n\r\nabc", 200 + number)
+}
+
+#[test]
+fn responses_answer_requests_in_order() {
+    let mut bench = Bench::new();
+    bench.ask(1);
+    bench.answer(1);
+    for number in 2..5 {
+        bench.ask(number);
+    }
+    for number in 2..5 {
+        bench.answer(number);
+    }
+    assert_eq!(bench.said(), ["/1=201", "/2=202", "/3=203", "/4=204"]);
+}
+
+#[test]
+fn a_lost_response_shifts_nothing() {
+    let mut bench = Bench::new();
+    bench.ask(1);
+    bench.lose_response(1);
+    bench.ask(2);
+    bench.answer(2);
+    bench.ask(3);
+    bench.answer(3);
+    assert_eq!(bench.said(), ["/1=-!", "/2=202", "/3=203"]);
+}
+
+#[test]
+fn a_lost_request_shifts_nothing() {
+    let mut bench = Bench::new();
+    bench.ask(1);
+    bench.answer(1);
+    bench.lose_request(2);
+    bench.answer(2);
+    bench.ask(3);
+    bench.answer(3);
+    bench.ask(4);
+    bench.answer(4);
+    assert_eq!(bench.said(), ["/1=201", "/3=203", "/4=204"]);
+    assert_eq!(bench.counters.unmatched_responses, 1);
+}
+
+#[test]
+fn a_lost_exchange_leaves_the_next_in_place() {
+    let mut bench = Bench::new();
+    bench.ask(1);
+    bench.answer(1);
+    bench.lose_request(2);
+    bench.lose_response(2);
+    bench.ask(3);
+    bench.answer(3);
+    assert_eq!(bench.said(), ["/1=201", "/3=203"]);
+}
+
+#[test]
+fn among_pipelined_requests_a_loss_is_never_guessed_over() {
+    let mut bench = Bench::new();
+    for number in 1..4 {
+        bench.ask(number);
+    }
+    bench.lose_response(1);
+    bench.answer(2);
+    bench.answer(3);
+    bench.finish(Finish::CaptureEnded);
+    assert_eq!(bench.said(), ["/1=-!", "/2=-!", "/3=-!"]);
+    assert_eq!(bench.counters.unmatched_responses, 2);
+}
+
+#[test]
+fn a_request_hidden_among_pipelined_ones_takes_no_other_s_response() {
+    let mut bench = Bench::new();
+    bench.lose_request(1);
+    bench.lose_request(2);
+    bench.ask(3);
+    bench.answer(1);
+    bench.answer(2);
+    bench.answer(3);
+    bench.finish(Finish::CaptureEnded);
+    assert_eq!(bench.said(), ["/3=-!"]);
+}
+
+#[test]
+fn an_early_answer_waits_for_the_end_of_its_request() {
+    let mut bench = Bench::new();
+    bench.say(Direction::Up, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+    bench.answer(213);
+    assert_eq!(bench.said(), Vec::<String>::new());
+    bench.say(Direction::Up, "defghij");
+    assert_eq!(bench.said(), ["/up=413"]);
+    let exchange = &bench.exchanges[0];
+    assert_eq!((exchange.request.transfer.body_bytes, exchange.request.transfer.packets), (10, 2));
+    assert_eq!(exchange.end(), exchange.response.as_ref().unwrap().transfer.last_byte);
+}
+
+#[test]
+fn an_early_answer_and_a_close_in_mid_upload_is_complete() {
+    let mut bench = Bench::new();
+    bench.say(Direction::Up, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+    bench.answer(213);
+    bench.finish(Finish::Reset(Timestamp::from_nanos(9)));
+    assert_eq!((bench.said(), bench.exchanges[0].outcome), (vec!["/up=413".to_owned()], Outcome::Complete));
+}
+
+#[test]
+fn each_ending_has_its_outcome() {
+    let at = Timestamp::from_nanos(77_000_000);
+    for (finish, unanswered, half_answered) in [
+        (Finish::Closed(at), Outcome::ConnectionClosed, Outcome::ResponseIncomplete),
+        (Finish::Reset(at), Outcome::ConnectionReset, Outcome::ConnectionReset),
+        (Finish::Idle, Outcome::Timeout, Outcome::Unknown),
+        (Finish::Evicted, Outcome::Unknown, Outcome::Unknown),
+        (Finish::Replaced, Outcome::Unknown, Outcome::Unknown),
+        (Finish::CaptureEnded, Outcome::Unknown, Outcome::Unknown),
+    ] {
+        let mut bench = Bench::new();
+        bench.ask(1);
+        bench.finish(finish);
+        assert_eq!(bench.exchanges[0].outcome, unanswered, "{finish:?}");
+        assert_eq!(bench.exchanges[0].incomplete, unanswered == Outcome::Unknown);
+        let mut bench = Bench::new();
+        bench.ask(1);
+        bench.say(Direction::Down, "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\nabc");
+        bench.finish(finish);
+        assert_eq!(bench.exchanges[0].outcome, half_answered, "{finish:?} in the response");
+    }
+}
+
+#[test]
+fn fin_before_a_response_closes_and_fin_in_a_body_is_incomplete() {
+    let mut bench = Bench::new();
+    bench.ask(1);
+    bench.event(Direction::Down, StreamEvent::End(Timestamp::from_nanos(50_000_000)));
+    assert_eq!(bench.exchanges[0].outcome, Outcome::ConnectionClosed);
+    assert_eq!(bench.exchanges[0].end(), Timestamp::from_nanos(50_000_000));
+    let mut bench = Bench::new();
+    bench.ask(1);
+    bench.say(Direction::Down, "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\nabc");
+    bench.event(Direction::Down, StreamEvent::End(Timestamp::from_nanos(50_000_000)));
+    assert_eq!(bench.exchanges[0].outcome, Outcome::ResponseIncomplete);
+    assert!(!bench.exchanges[0].incomplete, "the capture has missed nothing");
+}
+
+#[test]
+fn a_request_after_a_lost_response_is_not_called_unanswered_without_proof() {
+    let mut bench = Bench::new();
+    bench.ask(1);
+    bench.lose_response(1);
+    bench.event(Direction::Down, StreamEvent::End(Timestamp::from_nanos(1)));
+    assert_eq!((bench.exchanges[0].outcome, bench.exchanges[0].incomplete), (Outcome::Unknown, true));
+}
+
+#[test]
+fn pipelining_without_end_is_bounded_and_shifts_nothing() {
+    let mut bench = Bench::new();
+    for number in 0..20 {
+        bench.ask(number);
+    }
+    assert_eq!((bench.counters.open, bench.counters.overflows), (8, 12));
+    for number in 0..20 {
+        bench.answer(number);
+    }
+    bench.finish(Finish::CaptureEnded);
+    assert!(bench.said().iter().all(|said| said.ends_with("=-!")), "{:?}", bench.said());
+}
+
+#[test]
+fn interim_responses_do_not_answer() {
+    let mut bench = Bench::new();
+    bench.say(Direction::Up, "POST /1 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+    bench.arrive(Direction::Up);
+    bench.say(Direction::Down, "HTTP/1.1 100 Continue\r\n\r\n");
+    bench.arrive(Direction::Down);
+    bench.say(Direction::Up, "ab");
+    bench.arrive(Direction::Up);
+    bench.answer(1);
+    assert_eq!(bench.said(), ["/1=201"]);
+    let response = bench.exchanges[0].response.as_ref().unwrap();
+    assert_eq!((response.transfer.wire_bytes, response.transfer.body_bytes), (41, 3));
+}
+
+#[test]
+fn who_asks_is_the_client_whichever_way_the_addresses_sort() {
+    let mut bench = Bench::new();
+    bench.say(Direction::Down, "GET / HTTP/1.1\r\n\r\n");
+    bench.say(Direction::Up, "HTTP/1.1 204 No\r\n\r\n");
+    assert_eq!(bench.exchanges[0].client, bench.flow.high);
+    assert_eq!(bench.exchanges[0].server, bench.flow.low);
+}
