@@ -6,6 +6,31 @@ use std::time::Duration;
 use crate::packet::RawPacket;
 use crate::time::Timestamp;
 
+mod fault;
+mod file;
+mod filter;
+mod links;
+mod live;
+mod memory;
+mod system;
+
+pub use fault::{FaultInjector, Faults};
+pub use file::{FileSource, size};
+pub use filter::default_filter;
+pub use live::LiveSource;
+pub use memory::{MemorySource, OwnedPacket};
+
+/// Opens the source that `config` names.
+///
+/// # Errors
+/// Whatever keeps it from giving packets, as far as that can be told before the first of them.
+pub fn open(config: &SourceConfig) -> Result<Box<dyn PacketSource>, CaptureError> {
+    Ok(match config {
+        SourceConfig::File(file) => Box::new(FileSource::open(file)?),
+        SourceConfig::Live(live) => Box::new(LiveSource::open(live)?),
+    })
+}
+
 /// Somewhere packets come from. The source is also the clock.
 pub trait PacketSource: Send {
     /// Waits at most `wait` for packets and hands each to `handle`, in order of capture; borrowed from the
@@ -14,6 +39,11 @@ pub trait PacketSource: Send {
 
     /// What the source itself has counted since it was opened.
     fn statistics(&mut self) -> CaptureStatistics;
+
+    /// Bytes of the file that have been read, as [`size`] counts them; `None` when there is no file.
+    fn position(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What one wait on a source gave.
@@ -31,6 +61,7 @@ pub enum Received {
 }
 
 /// Packets as the kernel counted them, since the source was opened (never reset, differences are the reader's affair).
+/// Of a file: what was handed over, and the losses that a pcapng file itself reports.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct CaptureStatistics {
     /// Packets that passed the filter.
@@ -39,6 +70,18 @@ pub struct CaptureStatistics {
     pub dropped_by_kernel: u64,
     /// Packets lost by the interface.
     pub dropped_by_interface: u64,
+}
+
+impl CaptureStatistics {
+    /// The sums of both.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            received: self.received.saturating_add(other.received),
+            dropped_by_kernel: self.dropped_by_kernel.saturating_add(other.dropped_by_kernel),
+            dropped_by_interface: self.dropped_by_interface.saturating_add(other.dropped_by_interface),
+        }
+    }
 }
 
 /// Where packets shall come from.
@@ -75,7 +118,7 @@ pub struct LiveConfig {
 }
 
 /// A source cannot be opened, or failed. The message says what is wrong, with the value, and what to do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum CaptureError {
     /// Not there, or not readable.
     #[error("cannot read {path}: {reason}")]

@@ -1,5 +1,170 @@
 //! A source and a pipeline → a bounded queue of `Exchange`s, on a thread of its own.
 
-mod queue;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-pub use queue::{ExchangeReceiver, ExchangeSender, exchange_queue};
+use tokio::sync::oneshot;
+
+use crate::capture::{CaptureError, CaptureStatistics, PacketSource, Received};
+use crate::pipeline::{Pipeline, PipelineCounters};
+
+mod queue;
+#[cfg(test)]
+mod tests;
+
+pub use queue::{Dropped, ExchangeReceiver, ExchangeSender, Footprint, Receiver, Sender, exchange_queue};
+
+/// The longest wait for packets; bounds the time until a stop is noticed.
+const WAIT: Duration = Duration::from_millis(100);
+/// The shortest time between two snapshots; the kernel is asked for its counters no oftener.
+const PUBLISH: Duration = Duration::from_millis(250);
+
+/// A flag that is set once and tells all who hold it to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Tells everyone to stop.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to stop.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How far a worker has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct WorkerSnapshot {
+    /// What the pipeline has counted.
+    pub counters: PipelineCounters,
+    /// What the source has counted.
+    pub capture: CaptureStatistics,
+    /// Bytes of the file that have been read ([`PacketSource::position`]).
+    pub position: Option<u64>,
+    /// Exchanges dropped by the worker's queue, which counts for all workers that share it.
+    pub exchanges_dropped: u64,
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug)]
+pub struct WorkerReport {
+    /// The last counters.
+    pub snapshot: WorkerSnapshot,
+    /// Whether the source came to its end or was stopped, or what broke it.
+    pub result: Result<(), CaptureError>,
+}
+
+/// Starts a thread called `name` that reads `source` until it ends, fails or `stop` is set, then finishes the pipeline
+/// and gives its end of the queue back. Nothing it does waits for longer than a tenth of a second once `stop` is set.
+///
+/// # Errors
+/// When the system refuses another thread.
+pub fn start(
+    name: &str,
+    source: Box<dyn PacketSource>,
+    pipeline: Pipeline,
+    mut sender: ExchangeSender,
+    stop: Stop,
+) -> io::Result<WorkerHandle> {
+    sender.heed(stop.clone());
+    let snapshot = Arc::<Mutex<WorkerSnapshot>>::default();
+    let (report, reported) = oneshot::channel();
+    let dropped = sender.dropped();
+    let worker = Worker { source, pipeline, sender, stop, dropped, snapshot: snapshot.clone() };
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // Nobody may be left who wants to know.
+        let _ = report.send(worker.run());
+    })?;
+    Ok(WorkerHandle { name: name.to_owned(), snapshot, state: Progress::Running(reported) })
+}
+
+/// A running worker, or one that has ended. Dropping it does not stop the worker.
+#[derive(Debug)]
+pub struct WorkerHandle {
+    name: String,
+    snapshot: Arc<Mutex<WorkerSnapshot>>,
+    state: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    Running(oneshot::Receiver<WorkerReport>),
+    Ended(WorkerReport),
+}
+
+impl WorkerHandle {
+    /// How far the worker has come; a quarter of a second old at most while it is not waiting for the queue.
+    pub fn snapshot(&self) -> WorkerSnapshot {
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the worker has ended, and all it found is in the queue. Gives the same report every time; a worker
+    /// that panicked counts as failed. May be cancelled and called again.
+    pub async fn finished(&mut self) -> WorkerReport {
+        let report = match &mut self.state {
+            Progress::Ended(report) => return report.clone(),
+            Progress::Running(reported) => reported.await,
+        };
+        let report = report.unwrap_or_else(|_| WorkerReport {
+            snapshot: self.snapshot(),
+            result: Err(CaptureError::Failed(format!("{} panicked", self.name))),
+        });
+        self.state = Progress::Ended(report.clone());
+        report
+    }
+}
+
+/// What the thread owns.
+struct Worker {
+    source: Box<dyn PacketSource>,
+    pipeline: Pipeline,
+    sender: ExchangeSender,
+    stop: Stop,
+    dropped: Arc<Dropped>,
+    snapshot: Arc<Mutex<WorkerSnapshot>>,
+}
+
+impl Worker {
+    fn run(mut self) -> WorkerReport {
+        let result = self.pump();
+        self.pipeline.finish(&mut self.sender);
+        self.sender.flush();
+        WorkerReport { snapshot: self.publish(), result }
+    }
+
+    /// Moves packets into the pipeline and exchanges into the queue.
+    #[expect(clippy::disallowed_methods, reason = "how often snapshots are published is a matter of the real clock")]
+    fn pump(&mut self) -> Result<(), CaptureError> {
+        let mut published = Instant::now();
+        while !self.stop.is_set() {
+            match self.source.receive(WAIT, &mut |packet| self.pipeline.handle_packet(packet, &mut self.sender))? {
+                Received::Packets(_) => {}
+                Received::Idle { at } => self.pipeline.handle_timeout(at, &mut self.sender),
+                Received::End => break,
+            }
+            self.sender.flush();
+            if published.elapsed() >= PUBLISH {
+                published = Instant::now();
+                self.publish();
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self) -> WorkerSnapshot {
+        let now = WorkerSnapshot {
+            counters: self.pipeline.counters(),
+            capture: self.source.statistics(),
+            position: self.source.position(),
+            exchanges_dropped: self.dropped.items(),
+        };
+        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        now
+    }
+}

@@ -1,25 +1,445 @@
 //! The queue between capture and export: bounded by bytes, many exchanges a hand-over.
 
-use crate::exchange::Exchange;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::Stop;
+use crate::exchange::{Exchange, ExchangeSink};
 use crate::export::WhenFull;
 
-/// Makes a queue that holds at most `max_bytes` of exchanges ([`Exchange::footprint`]).
+/// Items a sender gathers before it hands them over by itself.
+const GATHERED_ITEMS: usize = 64;
+/// Bytes a sender gathers before it hands them over by itself; they do not count against the queue's bound yet.
+const GATHERED_BYTES: usize = 256 << 10;
+/// How often a sender that waits for room looks whether it shall stop.
+const LOOK: Duration = Duration::from_millis(50);
+/// How many looks in all it then waits for a receiver that may be gone for good.
+const PATIENCE: u8 = 2;
+
+/// Makes a queue that holds at most `max_bytes` of exchanges ([`Exchange::footprint`]). What
+/// [`Receiver::receive`] has given is the receiver's, and no longer counted.
 pub fn exchange_queue(max_bytes: usize, when_full: WhenFull) -> (ExchangeSender, ExchangeReceiver) {
-    let _ = (max_bytes, when_full);
-    (ExchangeSender {}, ExchangeReceiver {})
+    queue(max_bytes, when_full)
 }
 
 /// The worker's end.
-#[derive(Debug)]
-pub struct ExchangeSender {}
-
+pub type ExchangeSender = Sender<Exchange>;
 /// The export task's end.
-#[derive(Debug)]
-pub struct ExchangeReceiver {}
+pub type ExchangeReceiver = Receiver<Exchange>;
 
-impl ExchangeReceiver {
-    /// The next exchanges, at least one; `None` when every sender is gone and the queue is empty.
-    pub async fn receive(&mut self) -> Option<Vec<Exchange>> {
-        None
+/// Something whose bytes a queue counts.
+pub trait Footprint {
+    /// Bytes it holds in memory.
+    fn footprint(&self) -> usize;
+}
+
+impl Footprint for Exchange {
+    fn footprint(&self) -> usize {
+        Self::footprint(self)
+    }
+}
+
+/// What found no room in a queue, from all its senders, or was still in it when its receiver went away.
+#[derive(Debug, Default)]
+pub struct Dropped {
+    items: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Dropped {
+    /// How many items.
+    pub fn items(&self) -> u64 {
+        self.items.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes they held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, items: usize, bytes: usize) {
+        self.items.fetch_add(items as u64, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+/// Gathers items and puts them into the queue, many at once. Clones put into the same queue.
+#[derive(Debug)]
+pub struct Sender<T: Footprint> {
+    shared: Arc<Shared<T>>,
+    gathered: Vec<T>,
+    gathered_bytes: usize,
+    stop: Stop,
+    /// How often it still looks for room after a stop.
+    patience: u8,
+}
+
+/// Takes items out of the queue.
+#[derive(Debug)]
+pub struct Receiver<T: Footprint> {
+    shared: Arc<Shared<T>>,
+}
+
+#[derive(Debug)]
+struct Shared<T> {
+    max_bytes: usize,
+    when_full: WhenFull,
+    state: Mutex<State<T>>,
+    /// Signalled when the receiver has taken everything, or is gone.
+    room: Condvar,
+    /// Signalled when there is something to take, or no sender any more.
+    filled: Notify,
+    dropped: Arc<Dropped>,
+}
+
+/// Invariant: `bytes` is the sum of the footprints of `items`; `bytes <= max_bytes` or there is one item.
+#[derive(Debug)]
+struct State<T> {
+    items: Vec<T>,
+    bytes: usize,
+    senders: usize,
+    received_from: bool,
+}
+
+fn queue<T: Footprint>(max_bytes: usize, when_full: WhenFull) -> (Sender<T>, Receiver<T>) {
+    let shared = Arc::new(Shared {
+        max_bytes,
+        when_full,
+        state: Mutex::new(State { items: Vec::new(), bytes: 0, senders: 1, received_from: true }),
+        room: Condvar::new(),
+        filled: Notify::new(),
+        dropped: Arc::default(),
+    });
+    (Sender::of(shared.clone()), Receiver { shared })
+}
+
+impl<T: Footprint> Sender<T> {
+    fn of(shared: Arc<Shared<T>>) -> Self {
+        Self { shared, gathered: Vec::new(), gathered_bytes: 0, stop: Stop::default(), patience: PATIENCE }
+    }
+
+    /// Gathers one item.
+    pub fn send(&mut self, item: T) {
+        self.gathered_bytes = self.gathered_bytes.saturating_add(item.footprint());
+        self.gathered.push(item);
+        if self.gathered.len() >= GATHERED_ITEMS || self.gathered_bytes >= GATHERED_BYTES {
+            self.flush();
+        }
+    }
+
+    /// Hands over what was gathered. When the queue is full the rest is dropped, or waits until the receiver has taken
+    /// something; it is dropped also when there is no receiver, or no room soon after a [`Stop`].
+    pub fn flush(&mut self) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        self.gathered_bytes = 0;
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        let mut items = self.gathered.drain(..);
+        while let Some(item) = items.next() {
+            let bytes = item.footprint();
+            if !shared.fits(&state, bytes) && shared.when_full == WhenFull::Wait {
+                // What is in the queue already must be seen, or the room would never come.
+                shared.filled.notify_one();
+                state = shared.wait_for_room(state, bytes, &self.stop, &mut self.patience);
+            }
+            if shared.fits(&state, bytes) {
+                state.bytes += bytes;
+                state.items.push(item);
+            } else {
+                shared.dropped.count(1, bytes);
+            }
+        }
+        drop(state);
+        shared.filled.notify_one();
+    }
+
+    /// Whoever waits for room gives up soon after `stop` is set.
+    pub fn heed(&mut self, stop: Stop) {
+        self.stop = stop;
+    }
+
+    /// What the queue has dropped, now and later.
+    pub fn dropped(&self) -> Arc<Dropped> {
+        self.shared.dropped.clone()
+    }
+}
+
+impl ExchangeSink for Sender<Exchange> {
+    fn accept(&mut self, exchange: Exchange) {
+        self.send(exchange);
+    }
+}
+
+impl<T: Footprint> Clone for Sender<T> {
+    /// Another sender, which has gathered nothing.
+    fn clone(&self) -> Self {
+        self.shared.lock().senders += 1;
+        let mut new = Self::of(self.shared.clone());
+        new.heed(self.stop.clone());
+        new
+    }
+}
+
+impl<T: Footprint> Drop for Sender<T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A thread that panics must not wait.
+            let bytes = self.gathered.iter().map(Footprint::footprint).sum();
+            self.shared.dropped.count(self.gathered.len(), bytes);
+        } else {
+            self.flush();
+        }
+        self.shared.lock().senders -= 1;
+        self.shared.filled.notify_one();
+    }
+}
+
+impl<T: Footprint> Receiver<T> {
+    /// All that is in the queue, at least one; `None` when every sender is gone and the queue is empty. Nothing is lost
+    /// when the future is dropped before it is ready.
+    pub async fn receive(&mut self) -> Option<Vec<T>> {
+        loop {
+            {
+                let mut state = self.shared.lock();
+                if !state.items.is_empty() {
+                    let items = std::mem::take(&mut state.items);
+                    state.bytes = 0;
+                    self.shared.room.notify_all();
+                    return Some(items);
+                }
+                if state.senders == 0 {
+                    return None;
+                }
+            }
+            // A notification between the look above and this line is kept.
+            self.shared.filled.notified().await;
+        }
+    }
+
+    /// What the queue has dropped, now and later.
+    pub fn dropped(&self) -> Arc<Dropped> {
+        self.shared.dropped.clone()
+    }
+}
+
+impl<T: Footprint> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.received_from = false;
+        self.shared.dropped.count(state.items.len(), state.bytes);
+        state.items = Vec::new();
+        state.bytes = 0;
+        self.shared.room.notify_all();
+    }
+}
+
+impl<T> Shared<T> {
+    /// A thread that panicked while it held the lock had changed nothing half: counts and items change together.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an item of so many bytes may be put in. One that is larger than the bound may when it is alone.
+    fn fits(&self, state: &State<T>, bytes: usize) -> bool {
+        state.received_from && (state.items.is_empty() || state.bytes.saturating_add(bytes) <= self.max_bytes)
+    }
+
+    /// Returns when there is room, when there is no receiver, or when `stop` is set and `patience` is at its end.
+    fn wait_for_room<'a>(
+        &self,
+        mut state: MutexGuard<'a, State<T>>,
+        bytes: usize,
+        stop: &Stop,
+        patience: &mut u8,
+    ) -> MutexGuard<'a, State<T>> {
+        while state.received_from && !self.fits(&state, bytes) && *patience > 0 {
+            let (held, outcome) = self.room.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner);
+            state = held;
+            *patience -= u8::from(outcome.timed_out() && stop.is_set());
+        }
+        state
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::thread;
+
+    use super::*;
+
+    /// A number that claims to hold so many bytes.
+    #[derive(Debug, Eq, PartialEq)]
+    struct Item {
+        number: u64,
+        bytes: usize,
+    }
+
+    impl Footprint for Item {
+        fn footprint(&self) -> usize {
+            self.bytes
+        }
+    }
+
+    fn item(number: u64) -> Item {
+        Item { number, bytes: 10 }
+    }
+
+    fn numbers(items: &[Item]) -> Vec<u64> {
+        items.iter().map(|item| item.number).collect()
+    }
+
+    fn block_on<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    #[test]
+    fn gathered_items_arrive_together_and_in_order_when_flushed() {
+        let (mut sender, mut receiver) = queue(1000, WhenFull::Drop);
+        (0..5).for_each(|number| sender.send(item(number)));
+        sender.flush();
+        assert_eq!(block_on(receiver.receive()).map(|items| numbers(&items)), Some(vec![0, 1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn many_items_or_many_bytes_are_handed_over_without_a_flush() {
+        let (mut sender, mut receiver) = queue(usize::MAX, WhenFull::Drop);
+        (0..64).for_each(|number| sender.send(item(number)));
+        assert_eq!(block_on(receiver.receive()).unwrap().len(), 64);
+        sender.send(Item { number: 64, bytes: GATHERED_BYTES });
+        assert_eq!(block_on(receiver.receive()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_full_queue_drops_the_new_ones_and_counts_them() {
+        let (mut sender, mut receiver) = queue(30, WhenFull::Drop);
+        (0..5).for_each(|number| sender.send(item(number)));
+        sender.flush();
+        assert_eq!(numbers(&block_on(receiver.receive()).unwrap()), [0, 1, 2]);
+        assert_eq!((sender.dropped().items(), sender.dropped().bytes()), (2, 20));
+        sender.send(item(5));
+        sender.flush();
+        assert_eq!(numbers(&block_on(receiver.receive()).unwrap()), [5]);
+    }
+
+    #[test]
+    fn an_item_larger_than_the_queue_passes_when_it_is_alone() {
+        for when_full in [WhenFull::Drop, WhenFull::Wait] {
+            let (mut sender, mut receiver) = queue(30, when_full);
+            sender.send(Item { number: 1, bytes: 1000 });
+            sender.flush();
+            assert_eq!(numbers(&block_on(receiver.receive()).unwrap()), [1]);
+            assert_eq!(sender.dropped().items(), 0);
+        }
+    }
+
+    #[test]
+    fn the_queue_ends_when_all_senders_are_gone_and_all_was_taken() {
+        let (mut sender, mut receiver) = queue(1000, WhenFull::Drop);
+        let mut other = sender.clone();
+        sender.send(item(1));
+        other.send(item(2));
+        drop(sender);
+        drop(other);
+        assert_eq!(numbers(&block_on(receiver.receive()).unwrap()), [1, 2]);
+        assert_eq!(block_on(receiver.receive()), None);
+        assert_eq!(block_on(receiver.receive()), None);
+    }
+
+    #[test]
+    fn what_the_receiver_leaves_counts_as_dropped() {
+        let (mut sender, receiver) = queue(1000, WhenFull::Drop);
+        sender.send(item(1));
+        sender.flush();
+        drop(receiver);
+        sender.send(item(2));
+        sender.flush();
+        assert_eq!((sender.dropped().items(), sender.dropped().bytes()), (2, 20));
+    }
+
+    #[test]
+    fn a_waiting_sender_gives_up_when_the_receiver_goes() {
+        let (mut sender, receiver) = queue(30, WhenFull::Wait);
+        let dropped = sender.dropped();
+        let worker = thread::spawn(move || {
+            (0..100).for_each(|number| sender.send(item(number)));
+        });
+        drop(receiver);
+        worker.join().unwrap();
+        assert_eq!(dropped.items(), 100);
+    }
+
+    #[test]
+    fn a_waiting_sender_gives_up_once_after_a_stop() {
+        let (mut sender, receiver) = queue(30, WhenFull::Wait);
+        let stop = Stop::default();
+        sender.heed(stop.clone());
+        stop.set();
+        // A wait for every item would take five minutes.
+        (0..3003).for_each(|number| sender.send(item(number)));
+        sender.flush();
+        assert_eq!(sender.dropped().items(), 3000);
+        drop(receiver);
+    }
+
+    #[test]
+    fn a_thread_that_panics_does_not_wait_for_room() {
+        let (mut sender, _receiver) = queue(10, WhenFull::Wait);
+        let dropped = sender.dropped();
+        let panicked = thread::spawn(move || {
+            sender.send(item(1));
+            sender.flush();
+            sender.send(item(2));
+            panic!("as planned");
+        });
+        assert!(panicked.join().is_err());
+        assert_eq!(dropped.items(), 1);
+    }
+
+    fn from_many_threads(when_full: WhenFull) -> (usize, u64) {
+        const THREADS: u64 = 4;
+        const EACH: u64 = 20_000;
+        let (sender, mut receiver) = queue(500, when_full);
+        let dropped = receiver.dropped();
+        let run = |thread: u64| {
+            let mut sender = sender.clone();
+            thread::spawn(move || {
+                for number in 0..EACH {
+                    sender.send(item(thread * EACH + number));
+                    if number % 7 == 0 {
+                        sender.flush();
+                    }
+                }
+            })
+        };
+        let threads: Vec<_> = (0..THREADS).map(run).collect();
+        drop(sender);
+        let mut seen = HashSet::new();
+        block_on(async {
+            while let Some(items) = receiver.receive().await {
+                assert!(items.iter().map(Footprint::footprint).sum::<usize>() <= 500);
+                for item in items {
+                    assert!(seen.insert(item.number), "{} came twice", item.number);
+                }
+            }
+        });
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(seen.len() as u64 + dropped.items(), THREADS * EACH);
+        (seen.len(), dropped.items())
+    }
+
+    #[test]
+    fn waiting_senders_lose_nothing_and_the_bound_holds() {
+        assert_eq!(from_many_threads(WhenFull::Wait), (80_000, 0));
+    }
+
+    #[test]
+    fn dropping_senders_lose_only_what_they_count() {
+        from_many_threads(WhenFull::Drop);
     }
 }

@@ -1,0 +1,95 @@
+//! A worker stops, ends, fails and panics as its handle says.
+
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use super::*;
+use crate::capture::{MemorySource, OwnedPacket};
+use crate::export::WhenFull;
+use crate::packet::{LinkType, RawPacket};
+use crate::pipeline::PipelineConfig;
+use crate::time::Timestamp;
+
+fn run(source: impl PacketSource + 'static, stop: &Stop) -> (WorkerHandle, ExchangeReceiver) {
+    let (sender, receiver) = exchange_queue(1 << 20, WhenFull::Wait);
+    let pipeline = Pipeline::new(PipelineConfig::default());
+    (start("worker-0", Box::new(source), pipeline, sender, stop.clone()).unwrap(), receiver)
+}
+
+/// Never has a packet; says when it was asked the first time.
+struct Quiet {
+    asked: Option<SyncSender<()>>,
+}
+
+impl PacketSource for Quiet {
+    fn receive(&mut self, wait: Duration, _: &mut dyn FnMut(&RawPacket<'_>)) -> Result<Received, CaptureError> {
+        assert!(wait <= Duration::from_millis(100));
+        self.asked.take().map(|asked| asked.send(()));
+        Ok(Received::Idle { at: Timestamp::default() })
+    }
+
+    fn statistics(&mut self) -> CaptureStatistics {
+        CaptureStatistics { received: 7, ..CaptureStatistics::default() }
+    }
+
+    fn position(&self) -> Option<u64> {
+        Some(42)
+    }
+}
+
+/// Fails, or panics, at once.
+struct Broken {
+    panics: bool,
+}
+
+impl PacketSource for Broken {
+    fn receive(&mut self, _: Duration, _: &mut dyn FnMut(&RawPacket<'_>)) -> Result<Received, CaptureError> {
+        assert!(!self.panics, "as planned");
+        Err(CaptureError::Failed("the cable is cut".to_owned()))
+    }
+
+    fn statistics(&mut self) -> CaptureStatistics {
+        CaptureStatistics::default()
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_ends_ends_the_worker_and_its_queue() {
+    let packet =
+        OwnedPacket { at: Timestamp::default(), data: vec![0; 60], wire_length: 60, link: LinkType::Raw, interface: 0 };
+    let (mut worker, mut receiver) = run(MemorySource::new(vec![packet; 3000]), &Stop::default());
+    let report = worker.finished().await;
+    assert!(report.result.is_ok());
+    assert_eq!(report.snapshot.capture.received, 3000);
+    assert_eq!(report.snapshot, worker.snapshot());
+    assert_eq!(receiver.receive().await, None);
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_worker_whose_source_never_would() {
+    let (asked, was_asked) = sync_channel(1);
+    let stop = Stop::default();
+    let (mut worker, mut receiver) = run(Quiet { asked: Some(asked) }, &stop);
+    was_asked.recv().unwrap();
+    stop.set();
+    let report = worker.finished().await;
+    assert!(report.result.is_ok());
+    assert_eq!((report.snapshot.capture.received, report.snapshot.position), (7, Some(42)));
+    assert_eq!(receiver.receive().await, None);
+}
+
+#[tokio::test]
+async fn a_source_that_fails_is_reported_every_time_it_is_asked_for() {
+    let (mut worker, _receiver) = run(Broken { panics: false }, &Stop::default());
+    for _ in 0..2 {
+        assert_eq!(worker.finished().await.result.unwrap_err().to_string(), "capture failed: the cable is cut");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_panics_is_reported_as_failed_and_closes_its_queue() {
+    let (mut worker, mut receiver) = run(Broken { panics: true }, &Stop::default());
+    for _ in 0..2 {
+        assert_eq!(worker.finished().await.result.unwrap_err().to_string(), "capture failed: worker-0 panicked");
+    }
+    assert_eq!(receiver.receive().await, None);
+}
