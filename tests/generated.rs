@@ -10,7 +10,8 @@ use std::path::Path;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const GENERATED: &str = "src/export/otlp/generated.rs";
 const SERVICE: &str = "opentelemetry/proto/collector/trace/v1/trace_service.proto";
-const HEADER: &str = "//! `proto/` → Rust messages. Written by `UPDATE_GENERATED=1 cargo test --test generated`, not by hand.\n";
+const HEADER: &str =
+    "//! `proto/` → Rust messages. Written by `UPDATE_GENERATED=1 cargo test --test generated`, not by hand.\n";
 
 #[test]
 fn the_checked_in_messages_are_what_the_protocol_files_give() {

@@ -3,6 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod client;
+mod encode;
+mod explain;
+#[rustfmt::skip]
+#[expect(missing_docs, reason = "prost documents messages and fields, not the modules of the packages")]
+pub mod generated;
+mod retry;
+
+pub use client::OtlpExporter;
+pub use encode::{OtlpFormat, encode_span};
+pub(super) use retry::Backoff;
+
 /// An OTLP/gRPC destination.
 #[derive(Clone, Debug)]
 pub struct OtlpConfig {
