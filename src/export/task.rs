@@ -171,13 +171,12 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         let now = Instant::now();
         while self.may_take() {
             let Some(item) = self.hand_over.next() else { break };
-            let closed = match self.source.span(&item) {
-                Some(span) => self.batcher.add(&span, now),
-                None => {
-                    self.counters.sampled_out();
-                    None
-                }
+            let Some(span) = self.source.span(&item) else {
+                self.counters.sampled_out();
+                continue;
             };
+            let closed = self.batcher.add(&span, now);
+            drop(span);
             if let Some(batch) = closed {
                 self.enqueue(batch);
             }

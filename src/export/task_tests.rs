@@ -358,7 +358,7 @@ async fn bytes_that_wait_never_exceed_the_budget() {
         assert!(bench.counters.snapshot().waiting_bytes <= settings.queue_bytes as u64);
     }
     bench.permits.add_permits(100);
-    bench.end().await;
+    assert!(bench.end().await.0.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,10 @@ use crate::span::{Attribute, Resource, Span, SpanKind, Status, Value};
 use crate::time::Timestamp;
 
 /// The bytes of one batch of `spans`.
-pub(crate) fn encode_batch<'a>(mut format: impl Format, spans: impl IntoIterator<Item = &'a Span<'a>>) -> Bytes {
+pub(crate) fn encode_batch<'a, 'b: 'a>(
+    mut format: impl Format,
+    spans: impl IntoIterator<Item = &'a Span<'b>>,
+) -> Bytes {
     let mut buffer = Vec::new();
     format.begin(&mut buffer);
     for span in spans {

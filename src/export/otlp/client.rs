@@ -117,14 +117,14 @@ impl Exporter for OtlpExporter {
         let call = self.call(batch.bytes);
         let answer = match self.shared.timeout {
             None => call.await,
-            Some(timeout) => match tokio::time::timeout(timeout, call).await {
-                Ok(answer) => answer,
-                Err(_) => {
+            Some(timeout) => {
+                let Ok(answer) = tokio::time::timeout(timeout, call).await else {
                     self.reconnect();
                     let reason = destination.explain_timeout(timeout.as_secs_f64());
                     return Err(Failure::Retry { reason, wait: None });
-                }
-            },
+                };
+                answer
+            }
         };
         match answer {
             Ok(response) => Ok(accepted(response.into_inner(), batch.spans, destination)),

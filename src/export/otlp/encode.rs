@@ -296,6 +296,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
         #[test]
         fn a_span_is_the_same_bytes_that_prost_writes(span in any_span()) {
             let mut ours = Vec::new();

@@ -135,7 +135,7 @@ fn root_cause(error: &(dyn Error + 'static)) -> (Option<io::ErrorKind>, String) 
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            kind = kind.or(Some(error.kind()));
+            kind = kind.or_else(|| Some(error.kind()));
         }
         deepest = error.to_string();
         next = error.source();

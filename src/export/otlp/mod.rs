@@ -7,7 +7,11 @@ mod client;
 mod encode;
 mod explain;
 #[rustfmt::skip]
-#[expect(missing_docs, reason = "prost documents messages and fields, not the modules of the packages")]
+#[expect(
+    missing_docs,
+    clippy::doc_markdown,
+    reason = "prost documents messages and fields, not the modules of the packages, and writes its own comments"
+)]
 pub mod generated;
 mod retry;
 

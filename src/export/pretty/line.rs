@@ -15,18 +15,28 @@ pub(super) enum Layout {
     Wide,
     /// Without the server's socket: the URL names the server.
     Medium,
-    /// Also without sizes.
+    /// Also without sizes and milliseconds, and closer together.
     Narrow,
 }
 
 impl Layout {
-    /// The layout that leaves some 35 columns or more to the URL.
+    /// The layout that leaves some 30 columns or more to the URL.
     pub(super) fn for_width(width: Option<usize>) -> Self {
         match width {
-            Some(..100) => Self::Narrow,
-            Some(100..140) => Self::Medium,
+            Some(..110) => Self::Narrow,
+            Some(110..140) => Self::Medium,
             Some(140..) | None => Self::Wide,
         }
+    }
+
+    /// Columns between two cells.
+    fn gap(self) -> usize {
+        if self == Self::Narrow { 1 } else { 2 }
+    }
+
+    /// Columns of the time: `15:04:05` or `15:04:05.123`.
+    fn time(self) -> usize {
+        if self == Self::Narrow { 8 } else { 12 }
     }
 }
 
@@ -192,45 +202,46 @@ impl<'a> Line<'a> {
         out: &mut Vec<u8>,
     ) {
         let mut row = Row { out, colour, remaining: width };
-        row.cell(DIM, &self.time);
-        row.gap(2);
+        let gap = layout.gap();
+        row.cell(DIM, self.time.get(..layout.time()).unwrap_or_default());
+        row.gap(gap);
         row.left(PLAIN, &self.client, columns.client);
         if layout == Layout::Wide {
             row.cell(DIM, " → ");
             row.left(PLAIN, &self.server, columns.server);
         }
-        row.gap(2);
+        row.gap(gap);
         row.left(BOLD, &self.method, METHOD);
         row.gap(1);
         match self.status {
             Some(status) => row.right(status_style(status), &status.to_string(), STATUS),
             None => row.right(FAILED, "—", STATUS),
         }
-        row.gap(2);
+        row.gap(gap);
         row.right(DIM, &self.duration, DURATION);
         if layout != Layout::Narrow {
-            row.gap(2);
-            row.right(PLAIN, &self.request_size.map_or_else(|| "—".to_owned(), units::size), SIZE);
-            row.gap(2);
-            row.right(PLAIN, &self.response_size.map_or_else(|| "—".to_owned(), units::size), SIZE);
+            for size in [self.request_size, self.response_size] {
+                row.gap(gap);
+                row.right(PLAIN, &size.map_or_else(|| "—".to_owned(), units::size), SIZE);
+            }
         }
-        row.gap(2);
+        row.gap(gap);
         self.write_end(&mut row);
     }
 
-    /// The URL in what room there is, and what went wrong, which is never cut in favour of it.
+    /// The URL and what went wrong. When both do not fit, the URL is cut first, to no less than half of the room.
     fn write_end(&self, row: &mut Row<'_>) {
         let mark = if self.incomplete { "incomplete" } else { "" };
         let notes: usize =
             [&self.error, mark].iter().filter(|note| !note.is_empty()).map(|note| 2 + columns(note)).sum();
-        let after = row.remaining.map(|remaining| remaining.min(notes));
-        row.remaining = row.remaining.map(|remaining| remaining.saturating_sub(notes));
+        let after = row.remaining.map(|remaining| notes.min(remaining / 2));
+        row.remaining = row.remaining.zip(after).map(|(remaining, after)| remaining - after);
         row.cut(&[(DIM, &self.host), (PLAIN, &self.path)]);
         row.remaining = row.remaining.zip(after).map(|(remaining, after)| remaining + after);
         for (style, note) in [(FAILED, self.error.as_ref()), (WARNING, mark)] {
             if !note.is_empty() {
                 row.gap(2);
-                row.cell(style, note);
+                row.cut(&[(style, note)]);
             }
         }
         row.end();
@@ -240,40 +251,39 @@ impl<'a> Line<'a> {
 /// The names of the cells, above them.
 pub(super) fn write_header(layout: Layout, columns: &Columns, width: Option<usize>, colour: Colour, out: &mut Vec<u8>) {
     let mut row = Row { out, colour, remaining: width };
-    row.left(HEADER, "TIME (UTC)", TIME);
-    row.gap(2);
+    let gap = layout.gap();
+    row.left(HEADER, if layout == Layout::Narrow { "UTC" } else { "TIME (UTC)" }, layout.time());
+    row.gap(gap);
     row.left(HEADER, "CLIENT", columns.client);
     if layout == Layout::Wide {
         row.gap(3);
         row.left(HEADER, "SERVER", columns.server);
     }
-    row.gap(2);
+    row.gap(gap);
     row.left(HEADER, "METHOD", METHOD);
     row.gap(1);
-    row.right(HEADER, "STAT", STATUS);
-    row.gap(2);
-    row.right(HEADER, "TIME", DURATION);
+    row.right(HEADER, "CODE", STATUS);
+    row.gap(gap);
+    row.right(HEADER, "DURATION", DURATION);
     if layout != Layout::Narrow {
-        row.gap(2);
-        row.right(HEADER, "REQUEST", SIZE);
-        row.gap(2);
-        row.right(HEADER, "RESPONSE", SIZE);
+        for size in ["REQ", "RESP"] {
+            row.gap(gap);
+            row.right(HEADER, size, SIZE);
+        }
     }
-    row.gap(2);
+    row.gap(gap);
     row.cell(HEADER, "URL");
     row.end();
 }
 
-/// `15:04:05.123`.
-const TIME: usize = 12;
 /// `OPTIONS`, the longest of the common ones.
 const METHOD: usize = 7;
-/// `STAT` above `200`.
+/// `CODE` above `200`.
 const STATUS: usize = 4;
-/// `12.3 ms`.
+/// `12.3 ms` below `DURATION`.
 const DURATION: usize = 8;
-/// `20.5 kB` below `RESPONSE`.
-const SIZE: usize = 8;
+/// `20.5 kB`.
+const SIZE: usize = 7;
 
 const PLAIN: Style = Style::new();
 const DIM: Style = Style::new().effects(Effects::DIMMED);
@@ -337,7 +347,7 @@ impl Row<'_> {
     /// Texts one after the other; when they do not fit, an ellipsis ends them.
     fn cut(&mut self, texts: &[(Style, &str)]) {
         let total: usize = texts.iter().map(|(_, text)| columns(text)).sum();
-        let cut = self.remaining.is_some_and(|remaining| total > remaining);
+        let cut = self.remaining.is_some_and(|remaining| remaining > 0 && total > remaining);
         if cut {
             self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
         }

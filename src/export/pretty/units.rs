@@ -19,14 +19,15 @@ pub(super) fn duration(duration: Duration) -> String {
     match micros {
         0..1000 => format!("{micros} µs"),
         // Rounded to three digits: 999.95 ms and more is a second.
-        1000..999_500 => three_digits(micros as f64 / 1e3, "ms"),
-        999_500..60_000_000 => three_digits(micros as f64 / 1e6, "s"),
+        1000..999_500 => three_digits(duration.as_secs_f64() * 1e3, "ms"),
+        999_500..60_000_000 => three_digits(duration.as_secs_f64(), "s"),
         _ if seconds < 3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
         _ => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
     }
 }
 
 /// Three digits and a decimal unit: `512 B`, `20.5 kB`, `1.20 GB`.
+#[expect(clippy::cast_precision_loss, reason = "three digits of it are shown")]
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
@@ -45,13 +46,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 fn three_digits(value: f64, unit: &str) -> String {
-    let decimals = if value < 9.995 {
-        2
-    } else if value < 99.95 {
-        1
-    } else {
-        0
-    };
+    let decimals = usize::from(value < 9.995) + usize::from(value < 99.95);
     format!("{value:.decimals$} {unit}")
 }
 
