@@ -1,8 +1,34 @@
 //! `Span` → OTLP, JSON lines, text.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use crate::exchange::Exchange;
+use crate::span::{LocalAddresses, Resource, Span, SpanBuilder};
+use crate::worker::ExchangeReceiver;
+
+mod batch;
+mod counters;
+mod journal;
+mod json;
 pub mod otlp;
+mod output;
+mod pretty;
+mod task;
+mod terminal;
+#[cfg(test)]
+mod testing;
+
+pub use batch::{Batch, Format};
+pub use counters::{DropReason, ExportCounters, ExportSnapshot};
+pub use json::JsonFormat;
+pub use pretty::PrettyFormat;
+
+use otlp::{OtlpExporter, OtlpFormat};
+use output::{NullExporter, WriterExporter};
+use task::{SpanSource, Task};
 
 /// Where spans go and how they are batched.
 #[derive(Clone, Debug)]
@@ -17,6 +43,7 @@ pub struct ExportConfig {
 
 /// A destination.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum OutputConfig {
     /// An OTLP/gRPC server.
     Otlp(otlp::OtlpConfig),
@@ -50,4 +77,152 @@ pub enum WhenFull {
     Drop,
     /// Makes the producer wait: a file does.
     Wait,
+}
+
+/// How spans are made of exchanges, and whose they are.
+pub struct Spans {
+    /// Makes them.
+    pub builder: SpanBuilder,
+    /// Tells which side of an exchange is on this machine.
+    pub local: Arc<dyn LocalAddresses + Send + Sync>,
+    /// What they have in common.
+    pub resource: Resource,
+}
+
+/// Sends batches. Clones send to the same destination, at the same time as far as [`Self::concurrency`] allows.
+pub trait Exporter: Clone + Send + Sync + 'static {
+    /// Makes one attempt to send `batch`; when and how often to try again is the caller's business.
+    fn export(&self, batch: Batch) -> impl Future<Output = Result<Accepted, Failure>> + Send;
+
+    /// Attempts that may be open at once, at least 1. More than one gives up their order.
+    fn concurrency(&self) -> usize {
+        1
+    }
+}
+
+/// The destination took a batch, though perhaps not every span of it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Accepted {
+    /// Spans that it did not take and never will.
+    pub rejected: u64,
+    /// What it said about that, or a warning; empty when it had nothing to say.
+    pub message: String,
+}
+
+/// The destination did not take a batch.
+#[derive(Debug)]
+pub enum Failure {
+    /// It may yet: the same batch is to be sent again.
+    Retry {
+        /// What is wrong and what to do, in one sentence.
+        reason: String,
+        /// The time that the destination asked to be left alone.
+        wait: Option<Duration>,
+    },
+    /// It never will.
+    Refused {
+        /// What is wrong and what to do, in one sentence.
+        reason: String,
+    },
+    /// Nobody reads any more, and that is nobody's fault.
+    Closed,
+    /// The output cannot be written.
+    Output(std::io::Error),
+}
+
+/// Why exporting cannot begin, or how it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A setting cannot be used.
+    #[error("{0}")]
+    Configuration(String),
+    /// The destination does not answer as it should.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Some spans did not reach the destination.
+    #[error("{spans} {} not exported: {reason}", if *.spans == 1 { "span was" } else { "spans were" })]
+    Undelivered {
+        /// How many.
+        spans: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Standard output cannot be written, for another reason than that its reader is gone.
+    #[error("standard output cannot be written: {0}")]
+    Output(#[source] std::io::Error),
+}
+
+/// Exports what comes out of `queue` until it is closed and everything has gone out.
+///
+/// When `stop` turns true, [`ExportConfig::shutdown_timeout`] is all the time that is left. When the queue ends by
+/// itself, as that of a file does, patience ends only when so much time has passed without an answer.
+/// Must be called within a tokio runtime with time and IO.
+///
+/// # Errors
+///
+/// [`ExportError::Configuration`] before anything is sent; [`ExportError::Undelivered`] when spans could not be sent
+/// in time, or when the queue ended by itself and the destination did not want some of its spans;
+/// [`ExportError::Output`]. That the reader of standard output has gone is no error.
+pub async fn run(
+    queue: ExchangeReceiver,
+    spans: Spans,
+    config: ExportConfig,
+    counters: Arc<ExportCounters>,
+    stop: watch::Receiver<bool>,
+) -> Result<(), ExportError> {
+    let otlp_format = OtlpFormat::new(&spans.resource);
+    match &config.output {
+        OutputConfig::Otlp(otlp) => {
+            let exporter = OtlpExporter::new(otlp)?;
+            Task::new(Feed { queue, spans }, otlp_format, exporter, &config, counters).run(stop).await
+        }
+        OutputConfig::Json => {
+            let format = JsonFormat::new(&spans.resource);
+            let exporter = WriterExporter::standard_output();
+            Task::new(Feed { queue, spans }, format, exporter, &config, counters).run(stop).await
+        }
+        OutputConfig::Pretty => {
+            // People see an exchange when it happens.
+            let batch = BatchConfig { delay: Duration::ZERO, ..config.batch };
+            let config = ExportConfig { batch, ..config };
+            let format = PrettyFormat::for_standard_output();
+            let exporter = WriterExporter::standard_output();
+            Task::new(Feed { queue, spans }, format, exporter, &config, counters).run(stop).await
+        }
+        OutputConfig::None => {
+            Task::new(Feed { queue, spans }, otlp_format, NullExporter, &config, counters).run(stop).await
+        }
+    }
+}
+
+/// Tries what exporting needs, for `--check`: connects to an OTLP server, with the TLS handshake.
+/// Returns one line that says what was reached.
+///
+/// # Errors
+///
+/// [`ExportError::Configuration`] or [`ExportError::Unreachable`], with what to do about it.
+pub async fn check(config: &ExportConfig) -> Result<String, ExportError> {
+    match &config.output {
+        OutputConfig::Otlp(otlp) => OtlpExporter::new(otlp)?.check().await,
+        OutputConfig::Json | OutputConfig::Pretty => Ok("spans go to standard output".to_owned()),
+        OutputConfig::None => Ok("spans go nowhere".to_owned()),
+    }
+}
+
+/// The queue of exchanges, as a source of spans.
+struct Feed {
+    queue: ExchangeReceiver,
+    spans: Spans,
+}
+
+impl SpanSource for Feed {
+    type Item = Exchange;
+
+    fn receive(&mut self) -> impl Future<Output = Option<Vec<Exchange>>> + Send {
+        self.queue.receive()
+    }
+
+    fn span<'a>(&'a self, exchange: &'a Exchange) -> Option<Span<'a>> {
+        self.spans.builder.build(exchange, &*self.spans.local)
+    }
 }

@@ -6,6 +6,10 @@ use smallvec::SmallVec;
 
 use crate::time::Timestamp;
 
+mod build;
+
+pub use build::SpanBuilder;
+
 /// A span, neutral of any wire format; borrows its strings from the exchange and the settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Span<'a> {

@@ -3,6 +3,22 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod client;
+mod encode;
+mod explain;
+#[rustfmt::skip]
+#[expect(
+    missing_docs,
+    clippy::doc_markdown,
+    reason = "prost documents messages and fields, not the modules of the packages, and writes its own comments"
+)]
+pub mod generated;
+mod retry;
+
+pub use client::OtlpExporter;
+pub use encode::{OtlpFormat, encode_span};
+pub(super) use retry::Backoff;
+
 /// An OTLP/gRPC destination.
 #[derive(Clone, Debug)]
 pub struct OtlpConfig {

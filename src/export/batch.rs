@@ -1,0 +1,310 @@
+//! `Span`s → batches: closed by count, bytes or age, and the queue in which closed ones wait.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::export::BatchConfig;
+use crate::span::Span;
+
+/// How spans are written into the bytes of a batch.
+pub trait Format: Send {
+    /// What is written once, before any span; empty but for people.
+    fn opening(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Begins a batch in an empty buffer.
+    fn begin(&mut self, buffer: &mut Vec<u8>);
+
+    /// Appends one span. Cutting the buffer back to where it was undoes it.
+    fn append(&mut self, span: &Span<'_>, buffer: &mut Vec<u8>);
+
+    /// Ends the batch. Its bytes are those from the returned index on.
+    fn finish(&mut self, buffer: &mut Vec<u8>) -> usize;
+
+    /// Bytes at most that [`Self::finish`] appends.
+    fn tail_length(&self) -> usize {
+        0
+    }
+}
+
+/// Encoded spans that are sent together.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Batch {
+    /// What is sent.
+    pub bytes: Bytes,
+    /// How many spans that is.
+    pub spans: u64,
+    /// How often it was sent before.
+    pub attempts: u32,
+}
+
+/// Collects spans into the batch that is open.
+#[derive(Debug)]
+pub(super) struct Batcher<F> {
+    format: F,
+    max_spans: u64,
+    max_bytes: usize,
+    delay: std::time::Duration,
+    /// Used again for every batch; empty, or begun by `format`.
+    buffer: Vec<u8>,
+    /// Invariant: `spans <= max_spans`, and 0 exactly when `buffer` is empty.
+    spans: u64,
+    due: Option<Instant>,
+}
+
+impl<F: Format> Batcher<F> {
+    /// A batch is never larger than what may wait: otherwise none could.
+    pub(super) fn new(format: F, config: &BatchConfig) -> Self {
+        Self {
+            format,
+            max_spans: config.max_spans.max(1) as u64,
+            max_bytes: config.max_bytes.min(config.queue_bytes),
+            delay: config.delay,
+            buffer: Vec::new(),
+            spans: 0,
+            due: None,
+        }
+    }
+
+    /// What goes out before the first batch, if anything.
+    pub(super) fn opening(&mut self) -> Option<Batch> {
+        let bytes = self.format.opening();
+        (!bytes.is_empty()).then(|| Batch { bytes: bytes.into(), ..Batch::default() })
+    }
+
+    /// Adds `span`, and gives the batch that this closes: the one that it filled, or the one that it did not fit in.
+    /// A span larger than a batch may be goes alone.
+    pub(super) fn add(&mut self, span: &Span<'_>, now: Instant) -> Option<Batch> {
+        let before = self.buffer.len();
+        self.append(span, now);
+        if self.spans > 1 && self.buffer.len() + self.format.tail_length() > self.max_bytes {
+            self.buffer.truncate(before);
+            self.spans -= 1;
+            let full = self.close();
+            self.append(span, now);
+            return full;
+        }
+        if self.spans >= self.max_spans { self.close() } else { None }
+    }
+
+    /// When the open batch is old enough to go though it is not full.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Ends the open batch, if there is one.
+    pub(super) fn close(&mut self) -> Option<Batch> {
+        if self.spans == 0 {
+            return None;
+        }
+        let start = self.format.finish(&mut self.buffer);
+        // Copied, so that what waits is exactly as large as it says and the buffer stays.
+        let bytes = Bytes::copy_from_slice(self.buffer.get(start..).unwrap_or_default());
+        let batch = Batch { bytes, spans: self.spans, attempts: 0 };
+        self.buffer.clear();
+        self.spans = 0;
+        self.due = None;
+        Some(batch)
+    }
+
+    fn append(&mut self, span: &Span<'_>, now: Instant) {
+        if self.spans == 0 {
+            self.format.begin(&mut self.buffer);
+            self.due = Some(now + self.delay);
+        }
+        self.format.append(span, &mut self.buffer);
+        self.spans += 1;
+    }
+}
+
+/// Closed batches, those that wait and those in flight, within one budget of bytes.
+#[derive(Debug)]
+pub(super) struct WaitingBatches {
+    queue: VecDeque<Batch>,
+    budget: usize,
+    /// Bytes of the queue and of what is in flight.
+    bytes: usize,
+}
+
+impl WaitingBatches {
+    pub(super) fn new(budget: usize) -> Self {
+        Self { queue: VecDeque::new(), budget, bytes: 0 }
+    }
+
+    /// Adds the newest batch.
+    pub(super) fn push(&mut self, batch: Batch) {
+        self.bytes += batch.bytes.len();
+        self.queue.push_back(batch);
+    }
+
+    /// Takes the oldest batch to send it; its bytes count until [`Self::release`].
+    pub(super) fn take(&mut self) -> Option<Batch> {
+        self.queue.pop_front()
+    }
+
+    /// Puts a batch back that was taken and must be sent again.
+    pub(super) fn put_back(&mut self, batch: Batch) {
+        self.queue.push_front(batch);
+    }
+
+    /// Forgets the bytes of a batch that was taken and is done with.
+    pub(super) fn release(&mut self, batch: &Batch) {
+        self.bytes = self.bytes.saturating_sub(batch.bytes.len());
+    }
+
+    /// Takes the oldest batch out for good while the budget is exceeded. What is in flight cannot be taken back.
+    pub(super) fn pop_excess(&mut self) -> Option<Batch> {
+        if self.bytes <= self.budget {
+            return None;
+        }
+        let batch = self.queue.pop_front()?;
+        self.release(&batch);
+        Some(batch)
+    }
+
+    /// Whether one more batch may come.
+    pub(super) fn has_room(&self) -> bool {
+        self.bytes < self.budget
+    }
+
+    /// Whether no batch waits to be sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Bytes waiting and in flight.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::export::WhenFull;
+    use crate::export::testing::get_span;
+
+    /// One line a span: its name.
+    struct Names;
+
+    impl Format for Names {
+        fn begin(&mut self, buffer: &mut Vec<u8>) {
+            buffer.extend_from_slice(b"[");
+        }
+
+        fn append(&mut self, span: &Span<'_>, buffer: &mut Vec<u8>) {
+            buffer.extend_from_slice(span.name.as_bytes());
+        }
+
+        fn finish(&mut self, buffer: &mut Vec<u8>) -> usize {
+            buffer.extend_from_slice(b"]");
+            0
+        }
+
+        fn tail_length(&self) -> usize {
+            1
+        }
+    }
+
+    fn batcher(max_spans: usize, max_bytes: usize) -> Batcher<Names> {
+        let config = BatchConfig {
+            max_spans,
+            max_bytes,
+            delay: Duration::from_secs(1),
+            queue_bytes: 1 << 20,
+            when_full: WhenFull::Drop,
+        };
+        Batcher::new(Names, &config)
+    }
+
+    fn text(batch: Option<Batch>) -> Option<String> {
+        batch.map(|batch| String::from_utf8(batch.bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_batch_closes_when_it_has_its_number_of_spans() {
+        let mut batcher = batcher(2, 1000);
+        let now = Instant::now();
+        assert_eq!(batcher.add(&get_span("a", "/"), now), None);
+        let batch = batcher.add(&get_span("b", "/"), now).unwrap();
+        assert_eq!(batch.spans, 2);
+        assert_eq!(text(Some(batch)).unwrap(), "[ab]");
+        assert_eq!(batcher.close(), None);
+    }
+
+    #[tokio::test]
+    async fn a_span_that_does_not_fit_opens_the_next_batch() {
+        let mut batcher = batcher(10, 6);
+        let now = Instant::now();
+        assert_eq!(batcher.add(&get_span("aa", "/"), now), None);
+        assert_eq!(batcher.add(&get_span("bb", "/"), now), None);
+        assert_eq!(text(batcher.add(&get_span("c", "/"), now)).unwrap(), "[aabb]");
+        assert_eq!(text(batcher.close()).unwrap(), "[c]");
+    }
+
+    #[tokio::test]
+    async fn a_span_larger_than_a_batch_goes_alone() {
+        let mut batcher = batcher(10, 4);
+        let now = Instant::now();
+        assert_eq!(batcher.add(&get_span("large", "/"), now), None);
+        assert_eq!(text(batcher.add(&get_span("b", "/"), now)).unwrap(), "[large]");
+        assert_eq!(text(batcher.close()).unwrap(), "[b]");
+    }
+
+    #[tokio::test]
+    async fn the_age_of_a_batch_is_that_of_its_first_span() {
+        let mut batcher = batcher(10, 1000);
+        let now = Instant::now();
+        assert_eq!(batcher.due(), None);
+        batcher.add(&get_span("a", "/"), now);
+        batcher.add(&get_span("b", "/"), now + Duration::from_millis(500));
+        assert_eq!(batcher.due(), Some(now + Duration::from_secs(1)));
+        batcher.close();
+        assert_eq!(batcher.due(), None);
+    }
+
+    fn batch(name: &'static str) -> Batch {
+        Batch { bytes: Bytes::from_static(name.as_bytes()), spans: 1, attempts: 0 }
+    }
+
+    #[test]
+    fn over_the_budget_the_oldest_batch_goes_first() {
+        let mut waiting = WaitingBatches::new(10);
+        waiting.push(batch("aaaa"));
+        waiting.push(batch("bbbb"));
+        assert_eq!(waiting.pop_excess(), None);
+        waiting.push(batch("cccc"));
+        assert_eq!(waiting.pop_excess(), Some(batch("aaaa")));
+        assert_eq!(waiting.pop_excess(), None);
+        assert_eq!(waiting.bytes(), 8);
+    }
+
+    #[test]
+    fn what_is_in_flight_counts_until_it_is_released() {
+        let mut waiting = WaitingBatches::new(10);
+        waiting.push(batch("aaaaa"));
+        let in_flight = waiting.take().unwrap();
+        waiting.push(batch("bbbbb"));
+        assert!(!waiting.has_room());
+        waiting.push(batch("c"));
+        assert_eq!(waiting.pop_excess(), Some(batch("bbbbb")));
+        waiting.release(&in_flight);
+        assert_eq!(waiting.bytes(), 1);
+    }
+
+    #[test]
+    fn a_batch_put_back_is_the_oldest_again() {
+        let mut waiting = WaitingBatches::new(10);
+        waiting.push(batch("aa"));
+        waiting.push(batch("bb"));
+        let first = waiting.take().unwrap();
+        waiting.put_back(first);
+        assert_eq!(waiting.take(), Some(batch("aa")));
+        assert_eq!(waiting.bytes(), 4);
+    }
+}

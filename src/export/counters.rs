@@ -1,0 +1,175 @@
+//! What the export side has counted, for `--stats` and metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why a span was not exported.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(usize)]
+pub enum DropReason {
+    /// The destination was slower than the traffic, and the bytes that may wait were used up.
+    QueueFull,
+    /// The destination took the batch without this span (OTLP partial success).
+    Rejected,
+    /// The destination refused the batch for good.
+    Refused,
+    /// The agent ended before the destination had taken it.
+    Shutdown,
+}
+
+impl DropReason {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 4] = [Self::QueueFull, Self::Rejected, Self::Refused, Self::Shutdown];
+
+    /// The reason as a metric's label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Rejected => "rejected",
+            Self::Refused => "refused",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Counters of one export task, to be read while it runs.
+#[derive(Debug, Default)]
+pub struct ExportCounters {
+    received: AtomicU64,
+    exported: AtomicU64,
+    sampled_out: AtomicU64,
+    dropped: [AtomicU64; DropReason::ALL.len()],
+    waiting: AtomicU64,
+    waiting_bytes: AtomicU64,
+    batches: AtomicU64,
+    requests: AtomicU64,
+    retries: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What [`ExportCounters`] said at one moment.
+///
+/// Invariant, whenever the task rests: `exchanges_received == spans_exported + Σ spans_dropped + spans_sampled_out +
+/// spans_waiting`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ExportSnapshot {
+    /// Exchanges taken from the queue.
+    pub exchanges_received: u64,
+    /// Spans that the destination acknowledged.
+    pub spans_exported: u64,
+    /// Exchanges that the sampler turned down.
+    pub spans_sampled_out: u64,
+    /// Spans lost, by [`DropReason`] in the order of [`DropReason::ALL`].
+    pub spans_dropped: [u64; DropReason::ALL.len()],
+    /// Spans between the queue and the destination's answer.
+    pub spans_waiting: u64,
+    /// Bytes of closed batches that wait or are in flight.
+    pub waiting_bytes: u64,
+    /// Batches closed.
+    pub batches: u64,
+    /// Calls made, or writes.
+    pub requests: u64,
+    /// Of the requests: those that sent a batch again.
+    pub retries: u64,
+    /// Bytes of batches that the destination acknowledged, before compression.
+    pub bytes: u64,
+}
+
+impl ExportSnapshot {
+    /// Spans lost for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.spans_dropped.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Spans lost for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.spans_dropped.iter().sum()
+    }
+}
+
+impl ExportCounters {
+    /// What they say now.
+    pub fn snapshot(&self) -> ExportSnapshot {
+        ExportSnapshot {
+            exchanges_received: load(&self.received),
+            spans_exported: load(&self.exported),
+            spans_sampled_out: load(&self.sampled_out),
+            spans_dropped: std::array::from_fn(|reason| self.dropped.get(reason).map_or(0, load)),
+            spans_waiting: load(&self.waiting),
+            waiting_bytes: load(&self.waiting_bytes),
+            batches: load(&self.batches),
+            requests: load(&self.requests),
+            retries: load(&self.retries),
+            bytes: load(&self.bytes),
+        }
+    }
+
+    pub(super) fn received(&self, exchanges: u64) {
+        add(&self.received, exchanges);
+        add(&self.waiting, exchanges);
+    }
+
+    pub(super) fn sampled_out(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        add(&self.sampled_out, 1);
+    }
+
+    pub(super) fn exported(&self, spans: u64, bytes: usize) {
+        self.waiting.fetch_sub(spans, Ordering::Relaxed);
+        add(&self.exported, spans);
+        add(&self.bytes, bytes as u64);
+    }
+
+    pub(super) fn dropped(&self, reason: DropReason, spans: u64) {
+        self.waiting.fetch_sub(spans, Ordering::Relaxed);
+        if let Some(count) = self.dropped.get(reason as usize) {
+            add(count, spans);
+        }
+    }
+
+    pub(super) fn batch_closed(&self) {
+        add(&self.batches, 1);
+    }
+
+    pub(super) fn request(&self) {
+        add(&self.requests, 1);
+    }
+
+    pub(super) fn retry(&self) {
+        add(&self.retries, 1);
+    }
+
+    pub(super) fn waiting_bytes(&self, bytes: usize) {
+        self.waiting_bytes.store(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Ordering::Relaxed);
+}
+
+fn load(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_span_is_in_one_place() {
+        let counters = ExportCounters::default();
+        counters.received(10);
+        counters.sampled_out();
+        counters.exported(5, 500);
+        counters.dropped(DropReason::Rejected, 1);
+        counters.dropped(DropReason::Shutdown, 2);
+        let snapshot = counters.snapshot();
+        assert_eq!(snapshot.spans_waiting, 1);
+        assert_eq!(snapshot.dropped_total(), 3);
+        assert_eq!(snapshot.dropped(DropReason::Shutdown), 2);
+        assert_eq!(
+            snapshot.exchanges_received,
+            snapshot.spans_exported + snapshot.dropped_total() + snapshot.spans_sampled_out + snapshot.spans_waiting
+        );
+    }
+}

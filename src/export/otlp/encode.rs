@@ -1,0 +1,346 @@
+//! `Span` → OTLP bytes, and many of them → one `ExportTraceServiceRequest`, without a message in between.
+//!
+//! Lengths are computed before they are written: a first pass over a span adds up sizes, a second one copies.
+//! Fields stand in the order of their numbers, defaults are left out: the bytes are those that `prost` writes.
+
+use prost::encoding::{self, WireType, encode_key, encode_varint, encoded_len_varint};
+
+use crate::export::batch::Format;
+use crate::span::{Attribute, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, Value};
+
+/// Writes one `ExportTraceServiceRequest` a batch: one resource, one scope, its spans.
+#[derive(Clone, Debug)]
+pub struct OtlpFormat {
+    /// `ResourceSpans.resource` and `.schema_url`.
+    resource: Vec<u8>,
+    /// `ScopeSpans.scope` and `.schema_url`.
+    scope: Vec<u8>,
+}
+
+impl OtlpFormat {
+    /// Spans of this resource.
+    pub fn new(resource: &Resource) -> Self {
+        Self { resource: resource_fields(resource), scope: scope_fields() }
+    }
+
+    /// Room for everything that stands before the spans: both prefixes, each behind a key and a length.
+    fn headroom(&self) -> usize {
+        const KEY_AND_LENGTH: usize = 11;
+        2 * KEY_AND_LENGTH + self.resource.len() + self.scope.len()
+    }
+
+    /// What stands before `spans` bytes of spans; their lengths decide it.
+    fn prefix(&self, spans: usize) -> Vec<u8> {
+        let scope_spans = self.scope.len() + spans;
+        let resource_spans = self.resource.len() + delimited_length(2, scope_spans);
+        let mut prefix = Vec::with_capacity(self.headroom());
+        delimited(1, resource_spans, &mut prefix);
+        prefix.extend_from_slice(&self.resource);
+        delimited(2, scope_spans, &mut prefix);
+        prefix.extend_from_slice(&self.scope);
+        prefix
+    }
+}
+
+impl Format for OtlpFormat {
+    fn begin(&mut self, buffer: &mut Vec<u8>) {
+        buffer.resize(self.headroom(), 0);
+    }
+
+    fn append(&mut self, span: &Span<'_>, buffer: &mut Vec<u8>) {
+        encode_span(span, buffer);
+    }
+
+    /// The lengths are known only now, so the prefix is written backwards from the first span.
+    fn finish(&mut self, buffer: &mut Vec<u8>) -> usize {
+        let headroom = self.headroom();
+        let prefix = self.prefix(buffer.len().saturating_sub(headroom));
+        let start = headroom.saturating_sub(prefix.len());
+        if let Some(room) = buffer.get_mut(start..headroom) {
+            room.copy_from_slice(&prefix);
+        }
+        start
+    }
+}
+
+/// Appends `span` as an element of `ScopeSpans.spans`, with its key and length. Allocates only to grow `buffer`.
+pub fn encode_span(span: &Span<'_>, buffer: &mut Vec<u8>) {
+    let length = span_length(span);
+    buffer.reserve(delimited_length(2, length));
+    delimited(2, length, buffer);
+    bytes(1, &span.trace_id, buffer);
+    bytes(2, &span.span_id, buffer);
+    text(3, &span.trace_state, buffer);
+    if let Some(parent) = &span.parent {
+        bytes(4, parent, buffer);
+    }
+    text(5, &span.name, buffer);
+    encoding::int32::encode(6, &(span.kind as i32), buffer);
+    time(7, span.start.as_nanos(), buffer);
+    time(8, span.end.as_nanos(), buffer);
+    for attribute in &span.attributes {
+        encode_attribute(9, attribute, buffer);
+    }
+    if span.dropped_attributes != 0 {
+        encoding::uint32::encode(10, &span.dropped_attributes, buffer);
+    }
+    if span.status != Status::Unset {
+        delimited(15, STATUS_LENGTH, buffer);
+        encoding::int32::encode(3, &(span.status as i32), buffer);
+    }
+    if span.flags != 0 {
+        encoding::fixed32::encode(16, &span.flags, buffer);
+    }
+}
+
+/// A status is its code alone: one byte of key, one of value.
+const STATUS_LENGTH: usize = 2;
+
+fn span_length(span: &Span<'_>) -> usize {
+    let attributes: usize =
+        span.attributes.iter().map(|attribute| delimited_length(9, attribute_length(attribute))).sum();
+    delimited_length(1, span.trace_id.len())
+        + delimited_length(2, span.span_id.len())
+        + text_length(3, &span.trace_state)
+        + span.parent.map_or(0, |parent| delimited_length(4, parent.len()))
+        + text_length(5, &span.name)
+        + encoding::int32::encoded_len(6, &(span.kind as i32))
+        + time_length(7, span.start.as_nanos())
+        + time_length(8, span.end.as_nanos())
+        + attributes
+        + if span.dropped_attributes == 0 { 0 } else { encoding::uint32::encoded_len(10, &span.dropped_attributes) }
+        + if span.status == Status::Unset { 0 } else { delimited_length(15, STATUS_LENGTH) }
+        + if span.flags == 0 { 0 } else { encoding::fixed32::encoded_len(16, &span.flags) }
+}
+
+/// Appends a `KeyValue` as field `tag`.
+fn encode_attribute(tag: u32, attribute: &Attribute<'_>, buffer: &mut Vec<u8>) {
+    let value = value_length(&attribute.value);
+    delimited(tag, text_length(1, &attribute.key) + delimited_length(2, value), buffer);
+    text(1, &attribute.key, buffer);
+    delimited(2, value, buffer);
+    encode_value(&attribute.value, buffer);
+}
+
+fn attribute_length(attribute: &Attribute<'_>) -> usize {
+    text_length(1, &attribute.key) + delimited_length(2, value_length(&attribute.value))
+}
+
+/// Appends the one field of an `AnyValue`; being of a `oneof`, it is written even when it is empty or zero.
+fn encode_value(value: &Value<'_>, buffer: &mut Vec<u8>) {
+    match value {
+        Value::String(string) => bytes(1, string.as_bytes(), buffer),
+        Value::Bool(truth) => encoding::bool::encode(2, truth, buffer),
+        Value::Int(number) => encoding::int64::encode(3, number, buffer),
+        Value::Double(number) => encoding::double::encode(4, number, buffer),
+        Value::Strings(strings) => {
+            delimited(5, array_length(strings), buffer);
+            for string in strings {
+                delimited(1, delimited_length(1, string.len()), buffer);
+                bytes(1, string.as_bytes(), buffer);
+            }
+        }
+    }
+}
+
+fn value_length(value: &Value<'_>) -> usize {
+    match value {
+        Value::String(string) => delimited_length(1, string.len()),
+        Value::Bool(truth) => encoding::bool::encoded_len(2, truth),
+        Value::Int(number) => encoding::int64::encoded_len(3, number),
+        Value::Double(number) => encoding::double::encoded_len(4, number),
+        Value::Strings(strings) => delimited_length(5, array_length(strings)),
+    }
+}
+
+fn array_length(strings: &[std::borrow::Cow<'_, str>]) -> usize {
+    strings.iter().map(|string| delimited_length(1, delimited_length(1, string.len()))).sum()
+}
+
+fn resource_fields(resource: &Resource) -> Vec<u8> {
+    let attributes: usize =
+        resource.attributes.iter().map(|attribute| delimited_length(1, attribute_length(attribute))).sum();
+    let mut fields = Vec::new();
+    delimited(1, attributes, &mut fields);
+    for attribute in &resource.attributes {
+        encode_attribute(1, attribute, &mut fields);
+    }
+    text(3, SCHEMA_URL, &mut fields);
+    fields
+}
+
+fn scope_fields() -> Vec<u8> {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut fields = Vec::new();
+    delimited(1, text_length(1, SCOPE_NAME) + text_length(2, version), &mut fields);
+    text(1, SCOPE_NAME, &mut fields);
+    text(2, version, &mut fields);
+    text(3, SCHEMA_URL, &mut fields);
+    fields
+}
+
+/// Key and length of a length-delimited field.
+#[inline]
+fn delimited(tag: u32, length: usize, buffer: &mut Vec<u8>) {
+    encode_key(tag, WireType::LengthDelimited, buffer);
+    encode_varint(length as u64, buffer);
+}
+
+/// Bytes of a length-delimited field with its key and length.
+#[inline]
+fn delimited_length(tag: u32, length: usize) -> usize {
+    encoding::key_len(tag) + encoded_len_varint(length as u64) + length
+}
+
+#[inline]
+fn bytes(tag: u32, bytes: &[u8], buffer: &mut Vec<u8>) {
+    delimited(tag, bytes.len(), buffer);
+    buffer.extend_from_slice(bytes);
+}
+
+/// A text field; left out when empty, as the default is.
+#[inline]
+fn text(tag: u32, text: &str, buffer: &mut Vec<u8>) {
+    if !text.is_empty() {
+        bytes(tag, text.as_bytes(), buffer);
+    }
+}
+
+#[inline]
+fn text_length(tag: u32, text: &str) -> usize {
+    if text.is_empty() { 0 } else { delimited_length(tag, text.len()) }
+}
+
+#[inline]
+fn time(tag: u32, nanos: u64, buffer: &mut Vec<u8>) {
+    if nanos != 0 {
+        encoding::fixed64::encode(tag, &nanos, buffer);
+    }
+}
+
+#[inline]
+fn time_length(tag: u32, nanos: u64) -> usize {
+    if nanos == 0 { 0 } else { encoding::fixed64::encoded_len(tag, &nanos) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+    use crate::export::otlp::generated::opentelemetry::proto as ours;
+    use crate::export::testing::{any_resource, any_span, encode_batch};
+
+    /// The generated message that says the same as `span`.
+    fn message(span: &Span<'_>) -> ours::trace::v1::Span {
+        ours::trace::v1::Span {
+            trace_id: span.trace_id.to_vec(),
+            span_id: span.span_id.to_vec(),
+            trace_state: span.trace_state.to_string(),
+            parent_span_id: span.parent.map(|parent| parent.to_vec()).unwrap_or_default(),
+            flags: span.flags,
+            name: span.name.to_string(),
+            kind: span.kind as i32,
+            start_time_unix_nano: span.start.as_nanos(),
+            end_time_unix_nano: span.end.as_nanos(),
+            attributes: attributes(&span.attributes),
+            dropped_attributes_count: span.dropped_attributes,
+            status: (span.status != Status::Unset)
+                .then(|| ours::trace::v1::Status { message: String::new(), code: span.status as i32 }),
+        }
+    }
+
+    fn attributes(attributes: &[Attribute<'_>]) -> Vec<ours::common::v1::KeyValue> {
+        use ours::common::v1::{AnyValue, ArrayValue, KeyValue, any_value::Value as Any};
+        let text = |text: &str| Any::StringValue(text.to_owned());
+        let value = |value: &Value<'_>| match value {
+            Value::String(string) => text(string),
+            Value::Int(number) => Any::IntValue(*number),
+            Value::Double(number) => Any::DoubleValue(*number),
+            Value::Bool(truth) => Any::BoolValue(*truth),
+            Value::Strings(strings) => Any::ArrayValue(ArrayValue {
+                values: strings.iter().map(|string| AnyValue { value: Some(text(string)) }).collect(),
+            }),
+        };
+        attributes
+            .iter()
+            .map(|attribute| KeyValue {
+                key: attribute.key.to_string(),
+                value: Some(AnyValue { value: Some(value(&attribute.value)) }),
+            })
+            .collect()
+    }
+
+    /// The generated request that says the same as a batch of `spans`.
+    fn request(resource: &Resource, spans: &[Span<'_>]) -> ours::collector::trace::v1::ExportTraceServiceRequest {
+        ours::collector::trace::v1::ExportTraceServiceRequest {
+            resource_spans: vec![ours::trace::v1::ResourceSpans {
+                resource: Some(ours::resource::v1::Resource {
+                    attributes: attributes(&resource.attributes),
+                    dropped_attributes_count: 0,
+                }),
+                scope_spans: vec![ours::trace::v1::ScopeSpans {
+                    scope: Some(ours::common::v1::InstrumentationScope {
+                        name: SCOPE_NAME.to_owned(),
+                        version: env!("CARGO_PKG_VERSION").to_owned(),
+                        attributes: Vec::new(),
+                        dropped_attributes_count: 0,
+                    }),
+                    spans: spans.iter().map(message).collect(),
+                    schema_url: SCHEMA_URL.to_owned(),
+                }],
+                schema_url: SCHEMA_URL.to_owned(),
+            }],
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(100))]
+
+        #[test]
+        fn a_span_is_the_same_bytes_that_prost_writes(span in any_span()) {
+            let mut ours = Vec::new();
+            encode_span(&span, &mut ours);
+            let mut expected = Vec::new();
+            encoding::message::encode(2, &message(&span), &mut expected);
+            prop_assert_eq!(ours, expected);
+        }
+
+        #[test]
+        fn a_batch_decodes_to_every_field_of_its_spans(
+            resource in any_resource(),
+            spans in proptest::collection::vec(any_span(), 0..5),
+        ) {
+            let bytes = encode_batch(OtlpFormat::new(&resource), &spans);
+            let decoded = ours::collector::trace::v1::ExportTraceServiceRequest::decode(bytes.clone()).unwrap();
+            let expected = request(&resource, &spans);
+            // Compared as bytes, because NaN is not equal to itself.
+            prop_assert_eq!(decoded.encode_to_vec(), expected.encode_to_vec());
+            prop_assert_eq!(bytes.len(), expected.encoded_len());
+        }
+
+        #[test]
+        fn the_opentelemetry_crate_reads_the_same_batch(
+            resource in any_resource(),
+            spans in proptest::collection::vec(any_span(), 0..5),
+        ) {
+            use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+            let bytes = encode_batch(OtlpFormat::new(&resource), &spans);
+            let decoded = ExportTraceServiceRequest::decode(bytes).unwrap();
+            // Unknown fields are lost in decoding, so equal bytes mean that it knew every one.
+            prop_assert_eq!(decoded.encode_to_vec(), request(&resource, &spans).encode_to_vec());
+        }
+    }
+
+    #[test]
+    fn lengths_stay_right_where_they_grow_by_a_byte() {
+        let resource = Resource::default();
+        for count in [0, 1, 2, 60, 127, 128, 200, 1000] {
+            let spans = vec![crate::export::testing::get_span("GET", "/"); count];
+            let bytes = encode_batch(OtlpFormat::new(&resource), &spans);
+            let decoded = ours::collector::trace::v1::ExportTraceServiceRequest::decode(bytes).unwrap();
+            assert_eq!(decoded, request(&resource, &spans), "{count} spans");
+        }
+    }
+}

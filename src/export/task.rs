@@ -1,0 +1,382 @@
+//! Exchanges → spans → batches → a destination that may be slow, refuse, or be away for a while.
+//!
+//! ```text
+//! source ─▶ hand-over ─▶ open batch ─▶ waiting batches ─▶ in flight ─▶ acknowledged, rejected or refused
+//!                                           ▲                  │
+//!                                           └── to be retried ─┘   pause with growing back-off
+//! ```
+//!
+//! A failure that may pass pauses the whole destination, not one batch: an outage is met with one attempt at a time
+//! and everything that fits waits. Invariant: a span that was received is in exactly one of these places.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{self, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use crate::export::batch::{Batch, Batcher, Format, WaitingBatches};
+use crate::export::counters::{DropReason, ExportCounters};
+use crate::export::journal::Journal;
+use crate::export::otlp::Backoff;
+use crate::export::{Accepted, ExportConfig, ExportError, Exporter, Failure, WhenFull};
+use crate::span::Span;
+
+/// Where a task takes its spans from.
+pub(super) trait SpanSource: Send {
+    /// What a span is made of.
+    type Item: Send;
+
+    /// The next items, at least one; `None` when there will be no more. Nothing is lost when the future is dropped.
+    fn receive(&mut self) -> impl Future<Output = Option<Vec<Self::Item>>> + Send;
+
+    /// The span of an item; `None` when the sampler turns it down.
+    fn span<'a>(&'a self, item: &'a Self::Item) -> Option<Span<'a>>;
+}
+
+/// What ends the waiting of a task.
+enum Event<T> {
+    /// The agent is asked to stop.
+    Stop,
+    /// The time for the last flush has run out.
+    GiveUp,
+    /// A call has ended.
+    Answer(Result<(task::Id, Result<Accepted, Failure>), JoinError>),
+    /// The destination may be tried again.
+    Resume,
+    /// The open batch is old enough.
+    Due,
+    /// New items, or the end of them.
+    Received(Option<Vec<T>>),
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// Items come.
+    Running,
+    /// There will be no more; patience ends when nothing is answered for the shutdown timeout.
+    Flushing,
+}
+
+/// One source, one destination; see the module.
+pub(super) struct Task<S: SpanSource, F, E> {
+    source: S,
+    /// Taken from the source, not yet made into spans, because nothing more may wait.
+    hand_over: std::vec::IntoIter<S::Item>,
+    batcher: Batcher<F>,
+    waiting: WaitingBatches,
+    exporter: E,
+    calls: JoinSet<Result<Accepted, Failure>>,
+    /// The batches of `calls`.
+    in_flight: Vec<(task::Id, Batch)>,
+    backoff: Backoff,
+    /// Nothing is sent before this.
+    paused_until: Option<Instant>,
+    when_full: WhenFull,
+    shutdown_timeout: Duration,
+    phase: Phase,
+    /// Set by the request to stop: the end of the last flush, whatever happens.
+    deadline: Option<Instant>,
+    /// When the destination last settled a batch.
+    last_answer: Instant,
+    counters: Arc<ExportCounters>,
+    journal: Journal,
+}
+
+impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
+    pub(super) fn new(source: S, format: F, exporter: E, config: &ExportConfig, counters: Arc<ExportCounters>) -> Self {
+        Self {
+            source,
+            hand_over: Vec::new().into_iter(),
+            batcher: Batcher::new(format, &config.batch),
+            waiting: WaitingBatches::new(config.batch.queue_bytes),
+            exporter,
+            calls: JoinSet::new(),
+            in_flight: Vec::new(),
+            backoff: Backoff::new(),
+            paused_until: None,
+            when_full: config.batch.when_full,
+            shutdown_timeout: config.shutdown_timeout,
+            phase: Phase::Running,
+            deadline: None,
+            last_answer: Instant::now(),
+            counters,
+            journal: Journal::default(),
+        }
+    }
+
+    /// Runs until the source has ended and everything has gone out, or until it is time to give up.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<(), ExportError> {
+        if let Some(opening) = self.batcher.opening() {
+            self.waiting.push(opening);
+        }
+        loop {
+            self.encode();
+            self.send();
+            if self.phase == Phase::Flushing && self.is_empty() {
+                return self.journal.verdict(&self.counters, self.deadline.is_some());
+            }
+            match self.next_event(&mut stop).await {
+                Event::Stop => self.stop(),
+                Event::GiveUp => return self.give_up().await,
+                Event::Answer(answer) => match self.settle(answer) {
+                    Ok(()) => {}
+                    Err(Ended::OutputClosed) => {
+                        self.drop_everything().await;
+                        return Ok(());
+                    }
+                    Err(Ended::Output(error)) => {
+                        self.drop_everything().await;
+                        return Err(ExportError::Output(error));
+                    }
+                },
+                Event::Resume => self.paused_until = None,
+                Event::Due => self.close_batch(),
+                Event::Received(Some(items)) => {
+                    self.counters.received(items.len() as u64);
+                    self.hand_over = items.into_iter();
+                    // A source that always has more must not keep the calls from running.
+                    task::yield_now().await;
+                }
+                Event::Received(None) => self.end_of_source(),
+            }
+        }
+    }
+
+    async fn next_event(&mut self, stop: &mut watch::Receiver<bool>) -> Event<S::Item> {
+        let give_up = self.give_up_at();
+        let due = self.batcher.due();
+        let resume = self.paused_until.filter(|_| !self.waiting.is_empty());
+        let listening = self.phase == Phase::Running && self.hand_over.len() == 0 && self.may_take();
+        tokio::select! {
+            biased;
+            () = stopped(stop), if self.deadline.is_none() => Event::Stop,
+            () = at(give_up), if give_up.is_some() => Event::GiveUp,
+            Some(answer) = self.calls.join_next_with_id(), if !self.calls.is_empty() => Event::Answer(answer),
+            () = at(resume), if resume.is_some() => Event::Resume,
+            () = at(due), if due.is_some() => Event::Due,
+            items = self.source.receive(), if listening => Event::Received(items),
+        }
+    }
+
+    /// Whether more spans may be made: live traffic never waits, a file does.
+    fn may_take(&self) -> bool {
+        self.when_full == WhenFull::Drop || self.waiting.has_room()
+    }
+
+    /// Makes spans of what was handed over.
+    fn encode(&mut self) {
+        let now = Instant::now();
+        while self.may_take() {
+            let Some(item) = self.hand_over.next() else { break };
+            let Some(span) = self.source.span(&item) else {
+                self.counters.sampled_out();
+                continue;
+            };
+            let closed = self.batcher.add(&span, now);
+            drop(span);
+            if let Some(batch) = closed {
+                self.enqueue(batch);
+            }
+        }
+        let nothing_follows = self.phase == Phase::Flushing && self.hand_over.len() == 0;
+        if nothing_follows || self.batcher.due().is_some_and(|due| due <= now) {
+            self.close_batch();
+        }
+    }
+
+    fn close_batch(&mut self) {
+        if let Some(batch) = self.batcher.close() {
+            self.enqueue(batch);
+        }
+    }
+
+    /// Puts a batch behind the others; what no longer fits is lost, the oldest first.
+    fn enqueue(&mut self, batch: Batch) {
+        self.counters.batch_closed();
+        self.waiting.push(batch);
+        // Room that a free call gives is used before anything is thrown away.
+        self.send();
+        if self.when_full == WhenFull::Drop {
+            while let Some(batch) = self.waiting.pop_excess() {
+                self.counters.dropped(DropReason::QueueFull, batch.spans);
+                self.journal.queue_full(batch.spans);
+            }
+        }
+        self.counters.waiting_bytes(self.waiting.bytes());
+    }
+
+    /// Starts as many calls as may be open.
+    fn send(&mut self) {
+        if self.paused_until.is_some() {
+            return;
+        }
+        while self.in_flight.len() < self.exporter.concurrency() {
+            let Some(batch) = self.waiting.take() else { break };
+            self.counters.request();
+            if batch.attempts > 0 {
+                self.counters.retry();
+            }
+            let (exporter, sent) = (self.exporter.clone(), batch.clone());
+            let call = self.calls.spawn(async move { exporter.export(sent).await });
+            self.in_flight.push((call.id(), batch));
+        }
+    }
+
+    /// A call has ended: its batch is done with, or waits again.
+    fn settle(&mut self, answer: Result<(task::Id, Result<Accepted, Failure>), JoinError>) -> Result<(), Ended> {
+        let (id, result) = match answer {
+            Ok(answer) => answer,
+            Err(error) => (error.id(), Err(Failure::Refused { reason: format!("the answer cannot be read: {error}") })),
+        };
+        let Some(index) = self.in_flight.iter().position(|(found, _)| *found == id) else { return Ok(()) };
+        let (_, batch) = self.in_flight.swap_remove(index);
+        match result {
+            Ok(accepted) => self.acknowledged(&batch, &accepted),
+            Err(Failure::Retry { reason, wait }) => self.retry(batch, reason, wait),
+            Err(Failure::Refused { reason }) => {
+                self.last_answer = Instant::now();
+                self.lose(&batch, DropReason::Refused);
+                self.journal.refused(batch.spans, reason);
+            }
+            Err(Failure::Closed) => {
+                self.lose(&batch, DropReason::Shutdown);
+                return Err(Ended::OutputClosed);
+            }
+            Err(Failure::Output(error)) => {
+                self.lose(&batch, DropReason::Refused);
+                return Err(Ended::Output(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, batch: &Batch, accepted: &Accepted) {
+        self.last_answer = Instant::now();
+        self.backoff.reset();
+        self.waiting.release(batch);
+        self.counters.waiting_bytes(self.waiting.bytes());
+        let rejected = accepted.rejected.min(batch.spans);
+        self.counters.exported(batch.spans - rejected, batch.bytes.len());
+        self.counters.dropped(DropReason::Rejected, rejected);
+        self.journal.acknowledged(accepted);
+    }
+
+    /// Puts the batch back and pauses. Calls that were open when the pause began bring no news: they do not lengthen
+    /// it, unless the server asks for more.
+    fn retry(&mut self, mut batch: Batch, reason: String, asked: Option<Duration>) {
+        let now = Instant::now();
+        batch.attempts += 1;
+        self.waiting.put_back(batch);
+        let until = match self.paused_until {
+            None => now + self.backoff.wait(asked),
+            Some(until) => until.max(now + asked.unwrap_or_default().min(Backoff::LONGEST_ASKED)),
+        };
+        self.paused_until = Some(until);
+        self.journal.failed(reason);
+    }
+
+    fn lose(&mut self, batch: &Batch, reason: DropReason) {
+        self.waiting.release(batch);
+        self.counters.waiting_bytes(self.waiting.bytes());
+        self.counters.dropped(reason, batch.spans);
+    }
+
+    fn stop(&mut self) {
+        self.deadline = Some(Instant::now() + self.shutdown_timeout);
+        self.try_again_at_once();
+    }
+
+    fn end_of_source(&mut self) {
+        self.phase = Phase::Flushing;
+        self.last_answer = Instant::now();
+        self.try_again_at_once();
+    }
+
+    /// The time that is left may be shorter than a pause.
+    fn try_again_at_once(&mut self) {
+        self.paused_until = None;
+        self.backoff.reset();
+    }
+
+    fn give_up_at(&self) -> Option<Instant> {
+        let patience = (self.phase == Phase::Flushing).then(|| self.last_answer + self.shutdown_timeout);
+        match (self.deadline, patience) {
+            (Some(deadline), Some(patience)) => Some(deadline.min(patience)),
+            (deadline, patience) => deadline.or(patience),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.hand_over.len() == 0
+            && self.batcher.due().is_none()
+            && self.waiting.is_empty()
+            && self.in_flight.is_empty()
+    }
+
+    async fn give_up(mut self) -> Result<(), ExportError> {
+        match self.drop_everything().await {
+            0 => Ok(()),
+            lost => Err(self.journal.undelivered(lost, self.shutdown_timeout)),
+        }
+    }
+
+    /// Counts everything that has not gone out as lost, also what the source still holds. A call that is open may
+    /// have been heard; what was not acknowledged counts as lost.
+    async fn drop_everything(&mut self) -> u64 {
+        self.calls.abort_all();
+        self.close_batch();
+        let mut spans: u64 = self.in_flight.drain(..).map(|(_, batch)| batch.spans).sum();
+        while let Some(batch) = self.waiting.take() {
+            spans += batch.spans;
+        }
+        spans += self.hand_over.by_ref().len() as u64;
+        self.hand_over = Vec::new().into_iter();
+        while let Some(items) = self.received_already().await {
+            self.counters.received(items.len() as u64);
+            spans += items.len() as u64;
+        }
+        self.counters.dropped(DropReason::Shutdown, spans);
+        self.counters.waiting_bytes(0);
+        spans
+    }
+
+    /// What the source gives without waiting.
+    async fn received_already(&mut self) -> Option<Vec<S::Item>> {
+        if self.phase == Phase::Flushing {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            items = self.source.receive() => items,
+            () = std::future::ready(()) => None,
+        }
+    }
+}
+
+/// Why a task ends before its source.
+enum Ended {
+    OutputClosed,
+    Output(std::io::Error),
+}
+
+/// Until the agent is asked to stop; for ever when nobody is left to ask.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Until `at`; for ever when there is none.
+async fn at(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;
