@@ -36,6 +36,12 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// Reads a whole head, from the first byte of the method to the empty line, as leniently as the agent reads
+    /// captured ones; `None` when it is none.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        super::http1::parse_request(bytes, true)
+    }
+
     /// The method token, as sent: methods are case-sensitive (RFC 9110 §9.1).
     pub fn method(&self) -> &[u8] {
         slice(&self.bytes, 0, self.method_end)
@@ -83,6 +89,11 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// Reads a whole head, as [`RequestHead::parse`] does.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        super::http1::parse_response(bytes, true)
+    }
+
     /// The status code, 100 to 999.
     pub const fn status(&self) -> u16 {
         self.status

@@ -1,16 +1,306 @@
-//! `Exchange` → `Span`.
+//! `Exchange` → `Span`: kind, ids, status and attributes by the rules of the conventions.
 
-use crate::exchange::Exchange;
-use crate::span::{LocalAddresses, Span};
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use super::attributes::Attributes;
+use super::redact::{REDACTED, is_secret_header};
+use super::sampling::{Decision, decide, without_thresholds};
+use super::target::{Target, default_port};
+use super::{LocalAddresses, Sampler, Span, SpanKind, SpanSettings, Status, forwarded, legacy, semconv};
+use crate::exchange::trace_context::TraceContext;
+use crate::exchange::{Exchange, ExchangeId, ResponsePart};
+use crate::http::Headers;
+
+/// OTLP span flags: whether the parent is remote is known, and it is.
+const HAS_IS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
+const SAMPLED: u8 = 0x01;
+const RANDOM: u8 = 0x02;
 
 /// Makes spans of exchanges.
-#[derive(Debug)]
-pub struct SpanBuilder;
+#[derive(Clone, Debug)]
+pub struct SpanBuilder {
+    settings: SpanSettings,
+    headers: Vec<HeaderKeys>,
+}
+
+/// A header name, and the attributes that its lines become.
+#[derive(Clone, Debug)]
+pub(super) struct HeaderKeys {
+    pub(super) name: String,
+    request: String,
+    response: String,
+    pub(super) legacy_request: String,
+    pub(super) legacy_response: String,
+}
+
+/// An exchange with what was read of it once.
+pub(super) struct Reading<'a> {
+    pub(super) exchange: &'a Exchange,
+    pub(super) kind: SpanKind,
+    pub(super) method: Cow<'a, str>,
+    pub(super) target: Target<'a>,
+    pub(super) error: Option<Cow<'a, str>>,
+}
 
 impl SpanBuilder {
+    /// A builder for these settings.
+    pub fn new(settings: SpanSettings) -> Self {
+        let headers = settings.headers.iter().map(|name| HeaderKeys::new(name)).collect();
+        Self { settings, headers }
+    }
+
     /// The span of `exchange`; `None` when it is not sampled.
     pub fn build<'a>(&'a self, exchange: &'a Exchange, local: &dyn LocalAddresses) -> Option<Span<'a>> {
-        let _ = (exchange, local.is_local(exchange.client.ip()));
-        None
+        let head = &exchange.request.head;
+        let caller = TraceContext::of(head, &self.settings.propagators);
+        let trace_id = caller.as_ref().map_or_else(|| trace_id(exchange.id), |caller| caller.trace_id);
+        let Decision::Keep { rate } = decide(self.settings.sampler, trace_id, caller.as_ref()) else { return None };
+        let kind = kind(exchange, local);
+        let reading = Reading {
+            exchange,
+            kind,
+            method: String::from_utf8_lossy(head.method()),
+            target: Target::of(head),
+            error: error_type(exchange, kind),
+        };
+        let name = if self.is_known(&reading.method) { reading.method.clone() } else { Cow::Borrowed("HTTP") };
+        let status = if reading.error.is_some() { Status::Error } else { Status::Unset };
+        let (attributes, dropped_attributes) = self.attributes(&reading, rate);
+        let flags = caller.as_ref().map_or(HAS_IS_REMOTE | u32::from(SAMPLED), |caller| {
+            HAS_IS_REMOTE | IS_REMOTE | u32::from(caller.flags & RANDOM | SAMPLED)
+        });
+        let parent = caller.as_ref().map(|caller| caller.span_id);
+        let trace_state = caller.map_or(Cow::Borrowed(""), |caller| match self.settings.sampler {
+            Sampler::ParentBased { .. } => caller.trace_state,
+            _ => without_thresholds(caller.trace_state),
+        });
+        Some(Span {
+            name,
+            kind,
+            trace_id,
+            span_id: span_id(exchange.id, kind),
+            parent,
+            trace_state,
+            flags,
+            start: exchange.start(),
+            end: exchange.end(),
+            status,
+            attributes,
+            dropped_attributes,
+        })
+    }
+
+    /// The most telling attributes come first: a low limit on their number keeps them.
+    fn attributes<'a>(&'a self, reading: &Reading<'a>, rate: u64) -> (Vec<super::Attribute<'a>>, u32) {
+        let settings = &self.settings;
+        let mut list = Attributes::new(settings.attribute_count_limit, settings.attribute_value_length_limit);
+        self.add_http(&mut list, reading);
+        self.add_url_and_server(&mut list, reading);
+        add_sockets(&mut list, reading.exchange, reading.kind);
+        add_sizes_and_times(&mut list, reading.exchange);
+        if rate > 1 {
+            list.int(semconv::SAMPLE_RATE, rate);
+        }
+        self.add_headers(&mut list, reading);
+        if settings.legacy_attributes {
+            legacy::add(&mut list, reading, &self.headers, settings);
+        }
+        list.finish()
+    }
+
+    fn add_http<'a>(&self, list: &mut Attributes<'a>, reading: &Reading<'a>) {
+        if self.is_known(&reading.method) {
+            list.text(semconv::HTTP_REQUEST_METHOD, reading.method.clone());
+        } else {
+            list.text(semconv::HTTP_REQUEST_METHOD, "_OTHER");
+            list.text(semconv::HTTP_REQUEST_METHOD_ORIGINAL, reading.method.clone());
+        }
+        if let Some(response) = &reading.exchange.response {
+            list.int(semconv::HTTP_RESPONSE_STATUS_CODE, response.head.status());
+        }
+        if let Some(error) = &reading.error {
+            list.text(semconv::ERROR_TYPE, error.clone());
+        }
+        list.text(semconv::EXCHANGE_ID, exchange_id(reading.exchange.id));
+        if reading.exchange.incomplete {
+            list.bool(semconv::CAPTURE_INCOMPLETE, true);
+        }
+    }
+
+    fn add_url_and_server<'a>(&self, list: &mut Attributes<'a>, reading: &Reading<'a>) {
+        let Reading { exchange, kind, target, .. } = reading;
+        let settings = &self.settings;
+        let immediate = target.scheme.clone().unwrap_or(Cow::Borrowed("http"));
+        let (host, port) = match &target.host {
+            Some(host) => (host.clone(), target.port.or_else(|| default_port(&immediate))),
+            None => (Cow::Owned(exchange.server.ip().to_canonical().to_string()), Some(exchange.server.port())),
+        };
+        if settings.include_url {
+            list.text(semconv::URL_PATH, target.path.clone());
+            if let Some(query) = target.query.clone().filter(|_| settings.include_query) {
+                list.text(semconv::URL_QUERY, query);
+            }
+            if *kind == SpanKind::Client {
+                list.text(semconv::URL_FULL, target.full(&immediate, &host, settings.include_query));
+            }
+        }
+        if *kind == SpanKind::Server {
+            let scheme = forwarded::scheme(&exchange.request.head).map_or(immediate, Cow::Owned);
+            list.text(semconv::URL_SCHEME, scheme);
+        }
+        list.text(semconv::SERVER_ADDRESS, host);
+        if let Some(port) = port {
+            list.int(semconv::SERVER_PORT, port);
+        }
+        if *kind == SpanKind::Server {
+            add_client(list, exchange);
+        }
+    }
+
+    fn add_headers<'a>(&'a self, list: &mut Attributes<'a>, reading: &Reading<'a>) {
+        let request = &reading.exchange.request.head;
+        for keys in &self.headers {
+            if keys.name == "user-agent"
+                && reading.kind == SpanKind::Server
+                && let Some(value) = request.header(&keys.name)
+            {
+                list.bytes(semconv::USER_AGENT_ORIGINAL, value);
+            }
+            self.add_header(list, &keys.request, keys, request.headers());
+            if let Some(ResponsePart { head, .. }) = &reading.exchange.response {
+                self.add_header(list, &keys.response, keys, head.headers());
+            }
+        }
+    }
+
+    fn add_header<'a>(&self, list: &mut Attributes<'a>, key: &'a str, keys: &HeaderKeys, headers: Headers<'a>) {
+        let mut values = headers.filter(|(name, _)| name.eq_ignore_ascii_case(keys.name.as_bytes())).peekable();
+        if values.peek().is_none() {
+            return;
+        }
+        if is_secret_header(&keys.name) && !self.settings.unsafe_headers {
+            list.texts(key, std::iter::once(Cow::Borrowed(REDACTED)));
+        } else {
+            list.texts(key, values.map(|(_, value)| String::from_utf8_lossy(value)));
+        }
+    }
+
+    fn is_known(&self, method: &str) -> bool {
+        self.settings.known_methods.iter().any(|known| known == method)
     }
 }
+
+impl HeaderKeys {
+    fn new(name: &str) -> Self {
+        let name = name.to_ascii_lowercase();
+        let snake = name.replace('-', "_");
+        Self {
+            request: format!("http.request.header.{name}"),
+            response: format!("http.response.header.{name}"),
+            legacy_request: format!("http.request.header.{snake}"),
+            legacy_response: format!("http.response.header.{snake}"),
+            name,
+        }
+    }
+}
+
+/// SERVER when the server is here, else CLIENT when the client is, else SERVER: somebody's traffic, seen on its way.
+fn kind(exchange: &Exchange, local: &dyn LocalAddresses) -> SpanKind {
+    let is_client = !local.is_local(exchange.server.ip()) && local.is_local(exchange.client.ip());
+    if is_client { SpanKind::Client } else { SpanKind::Server }
+}
+
+/// The conventions' rule: 5xx is an error of both sides, 4xx of the client alone.
+fn error_type(exchange: &Exchange, kind: SpanKind) -> Option<Cow<'static, str>> {
+    if let Some(ending) = exchange.outcome.error_type() {
+        return Some(Cow::Borrowed(ending));
+    }
+    let status = exchange.response.as_ref()?.head.status();
+    let is_error = status >= 500 || (status >= 400 && kind == SpanKind::Client);
+    is_error.then(|| Cow::Owned(status.to_string()))
+}
+
+fn add_client<'a>(list: &mut Attributes<'a>, exchange: &'a Exchange) {
+    if let Some((address, port)) = forwarded::client(&exchange.request.head) {
+        list.text(semconv::CLIENT_ADDRESS, address);
+        if let Some(port) = port {
+            list.int(semconv::CLIENT_PORT, port);
+        }
+    } else {
+        list.address(semconv::CLIENT_ADDRESS, exchange.client.ip().to_canonical());
+        list.int(semconv::CLIENT_PORT, exchange.client.port());
+    }
+}
+
+fn add_sockets(list: &mut Attributes<'_>, exchange: &Exchange, kind: SpanKind) {
+    let canonical = |socket: SocketAddr| SocketAddr::new(socket.ip().to_canonical(), socket.port());
+    let (client, server) = (canonical(exchange.client), canonical(exchange.server));
+    list.address(semconv::SOURCE_ADDRESS, client.ip());
+    list.int(semconv::SOURCE_PORT, client.port());
+    list.address(semconv::DESTINATION_ADDRESS, server.ip());
+    list.int(semconv::DESTINATION_PORT, server.port());
+    let (peer, own) = match kind {
+        SpanKind::Server => (client, server),
+        SpanKind::Client => (server, client),
+    };
+    list.address(semconv::NETWORK_PEER_ADDRESS, peer.ip());
+    list.int(semconv::NETWORK_PEER_PORT, peer.port());
+    list.address(semconv::NETWORK_LOCAL_ADDRESS, own.ip());
+    list.int(semconv::NETWORK_LOCAL_PORT, own.port());
+    list.text(semconv::NETWORK_TRANSPORT, "tcp");
+    list.text(semconv::NETWORK_TYPE, if matches!(peer.ip(), IpAddr::V4(_)) { "ipv4" } else { "ipv6" });
+}
+
+fn add_sizes_and_times(list: &mut Attributes<'_>, exchange: &Exchange) {
+    let request = &exchange.request.transfer;
+    let version = exchange.response.as_ref().map_or(exchange.request.head.version(), |part| part.head.version());
+    list.text(semconv::NETWORK_PROTOCOL_VERSION, version.as_str());
+    list.int(semconv::HTTP_REQUEST_BODY_SIZE, request.body_bytes);
+    list.int(semconv::HTTP_REQUEST_SIZE, request.wire_bytes);
+    if let Some(response) = exchange.response.as_ref().map(|part| &part.transfer) {
+        list.int(semconv::HTTP_RESPONSE_BODY_SIZE, response.body_bytes);
+        list.int(semconv::HTTP_RESPONSE_SIZE, response.wire_bytes);
+        list.millis(semconv::TIME_TO_FIRST_BYTE_MS, response.first_byte.saturating_since(request.first_byte));
+    }
+    if let Some(rtt) = exchange.handshake_rtt {
+        list.millis(semconv::HANDSHAKE_RTT_MS, rtt);
+    }
+    list.int(semconv::REQUEST_PACKETS, request.packets);
+    list.int(semconv::RESPONSE_PACKETS, exchange.response.as_ref().map_or(0, |part| part.transfer.packets));
+    if exchange.retransmits > 0 {
+        list.int(semconv::RETRANSMITS, exchange.retransmits);
+    }
+}
+
+fn trace_id(id: ExchangeId) -> [u8; 16] {
+    not_zero(id.0.first_chunk::<16>().copied().unwrap_or_default())
+}
+
+/// CLIENT's id is `K[16..24]`, SERVER's `K[24..32]`.
+fn span_id(id: ExchangeId, kind: SpanKind) -> [u8; 8] {
+    let bytes = match kind {
+        SpanKind::Client => id.0.get(16..24),
+        SpanKind::Server => id.0.get(24..32),
+    };
+    not_zero(bytes.and_then(|bytes| bytes.first_chunk::<8>()).copied().unwrap_or_default())
+}
+
+fn not_zero<const N: usize>(mut id: [u8; N]) -> [u8; N] {
+    if id == [0; N]
+        && let Some(last) = id.last_mut()
+    {
+        *last = 1;
+    }
+    id
+}
+
+/// `K[0..8]` in hexadecimal.
+fn exchange_id(id: ExchangeId) -> String {
+    let start = id.0.first_chunk::<8>().map_or(0, |start| u64::from_be_bytes(*start));
+    format!("{start:016x}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -6,9 +6,18 @@ use smallvec::SmallVec;
 
 use crate::time::Timestamp;
 
+mod attributes;
 mod build;
+mod forwarded;
+mod legacy;
+mod redact;
+mod sampling;
+mod semconv;
+mod target;
 
 pub use build::SpanBuilder;
+
+pub use crate::exchange::trace_context::Propagator;
 
 /// A span, neutral of any wire format; borrows its strings from the exchange and the settings.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +105,9 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 /// The instrumentation scope's name; its version is the package's.
 pub const SCOPE_NAME: &str = "network-agent";
 
+/// Bytes that a text has at most: the limit of Honeycomb's columns.
+pub const MAX_TEXT: usize = 65_535;
+
 /// Tells which addresses are this machine's, to choose the span's kind.
 pub trait LocalAddresses {
     /// Whether `address` is one of this machine's. Nothing is local to a capture file.
@@ -104,6 +116,7 @@ pub trait LocalAddresses {
 
 /// How spans are made from exchanges.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting that is on or off")]
 pub struct SpanSettings {
     /// `INCLUDE_REQUEST_URL`: `url.path` and `url.full`.
     pub include_url: bool,
@@ -154,13 +167,30 @@ pub enum RootSampler {
     TraceIdRatio(f64),
 }
 
-/// A format of trace context.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Propagator {
-    /// W3C `traceparent` and `tracestate`.
-    TraceContext,
-    /// B3 in one header.
-    B3,
-    /// B3 in `X-B3-…` headers.
-    B3Multi,
+impl Default for SpanSettings {
+    fn default() -> Self {
+        Self {
+            include_url: true,
+            include_query: false,
+            headers: vec!["user-agent".to_owned()],
+            unsafe_headers: false,
+            legacy_attributes: false,
+            known_methods: semconv::KNOWN_METHODS.map(str::to_owned).to_vec(),
+            attribute_count_limit: 128,
+            attribute_value_length_limit: MAX_TEXT,
+            sampler: Sampler::AlwaysOn,
+            propagators: vec![Propagator::TraceContext],
+        }
+    }
+}
+
+impl Resource {
+    /// Gives `key` this value, whatever it had before.
+    pub fn set(&mut self, key: impl Into<Cow<'static, str>>, value: impl Into<Cow<'static, str>>) {
+        let (key, value) = (key.into(), Value::String(value.into()));
+        match self.attributes.iter_mut().find(|attribute| attribute.key == key) {
+            Some(attribute) => attribute.value = value,
+            None => self.attributes.push(Attribute { key, value }),
+        }
+    }
 }

@@ -166,7 +166,9 @@ impl PcapNg {
     fn section(&mut self, block: &[u8]) -> Result<(), Stop> {
         let (major, minor) = (self.endian.u16(block, 12), self.endian.u16(block, 14));
         if block.len() < 28 || major != 1 {
-            return Err(Stop::Damaged(format!("a section of pcapng version {major}.{minor}; 1.0 to 1.2 are understood")));
+            return Err(Stop::Damaged(format!(
+                "a section of pcapng version {major}.{minor}; 1.0 to 1.2 are understood"
+            )));
         }
         self.past = self.losses();
         self.interfaces.clear();
@@ -240,7 +242,10 @@ impl PcapNg {
         };
         let room = block.len().saturating_sub(header.length + 4);
         if header.captured as usize > room {
-            return Err(Stop::Damaged(format!("a packet of {} bytes is in a block with room for {room}", header.captured)));
+            return Err(Stop::Damaged(format!(
+                "a packet of {} bytes is in a block with room for {room}",
+                header.captured
+            )));
         }
         Ok(header)
     }

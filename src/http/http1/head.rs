@@ -26,7 +26,7 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
 }
 
 /// Parses a request's head: all of it when `complete`, else what the capture has of it.
-pub(super) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
+pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
     let bytes = own(bytes, complete)?;
     let line = request_line(&bytes).or_else(|| request_line(&without_spaces(&bytes)))?;
     Some(RequestHead {
@@ -79,7 +79,7 @@ fn start_line_end(bytes: &[u8]) -> usize {
 }
 
 /// Parses a response's head, likewise.
-pub(super) fn parse_response(bytes: &[u8], complete: bool) -> Option<ResponseHead> {
+pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool) -> Option<ResponseHead> {
     let bytes = own(bytes, complete)?;
     let (status, version) = with_slots(&bytes, |bytes, slots| {
         let mut response = Response::new(&mut []);

@@ -4,6 +4,7 @@ mod body;
 mod head;
 
 use body::{Chunked, Framing, Then};
+pub(super) use head::{parse_request, parse_response};
 
 use super::detect::{Detected, detect};
 use super::{Answered, HttpLimits, Message, MessageSink, Role, moment};
@@ -323,7 +324,7 @@ impl Stream {
     }
 
     fn request(&mut self, bytes: &[u8], complete: bool, sink: &mut impl MessageSink) -> Parsed {
-        let Some(head) = head::parse_request(bytes, complete) else { return Parsed::Malformed };
+        let Some(head) = parse_request(bytes, complete) else { return Parsed::Malformed };
         let framing = body::of_request(&head);
         sink.counters().requests += 1;
         sink.message(Message::RequestHead(head), &self.held_mark);
@@ -331,7 +332,7 @@ impl Stream {
     }
 
     fn response(&mut self, bytes: &[u8], complete: bool, sink: &mut impl MessageSink) -> Parsed {
-        let Some(head) = head::parse_response(bytes, complete) else { return Parsed::Malformed };
+        let Some(head) = parse_response(bytes, complete) else { return Parsed::Malformed };
         if matches!(head.status(), 100 | 102..200) {
             sink.counters().interim_responses += 1;
             sink.message(Message::Interim(head), &self.held_mark);

@@ -1,0 +1,85 @@
+//! Names and values → a span's attributes, within the limits on their number and length.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::{Attribute, MAX_TEXT, Value};
+
+/// Attributes of one span. What is pushed first stays when the limit is reached.
+#[derive(Debug)]
+pub(super) struct Attributes<'a> {
+    list: Vec<Attribute<'a>>,
+    dropped: u32,
+    count_limit: usize,
+    length_limit: usize,
+}
+
+impl<'a> Attributes<'a> {
+    /// No attributes yet; `length_limit` is in bytes.
+    pub(super) fn new(count_limit: usize, length_limit: usize) -> Self {
+        let list = Vec::with_capacity(count_limit.min(40));
+        Self { list, dropped: 0, count_limit, length_limit: length_limit.min(MAX_TEXT) }
+    }
+
+    pub(super) fn text(&mut self, key: impl Into<Cow<'a, str>>, text: impl Into<Cow<'a, str>>) {
+        let text = self.cut(text.into());
+        self.push(key, Value::String(text));
+    }
+
+    /// Bytes from the wire; what is not UTF-8 becomes U+FFFD.
+    pub(super) fn bytes(&mut self, key: impl Into<Cow<'a, str>>, bytes: &'a [u8]) {
+        self.text(key, String::from_utf8_lossy(bytes));
+    }
+
+    pub(super) fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: impl Iterator<Item = Cow<'a, str>>) {
+        let texts: SmallVec<[Cow<'a, str>; 1]> = texts.map(|text| self.cut(text)).collect();
+        self.push(key, Value::Strings(texts));
+    }
+
+    pub(super) fn int(&mut self, key: &'static str, value: impl TryInto<i64>) {
+        self.push(key, Value::Int(value.try_into().unwrap_or(i64::MAX)));
+    }
+
+    pub(super) fn bool(&mut self, key: &'static str, value: bool) {
+        self.push(key, Value::Bool(value));
+    }
+
+    /// A duration in milliseconds.
+    pub(super) fn millis(&mut self, key: &'static str, value: Duration) {
+        self.push(key, Value::Double(value.as_secs_f64() * 1000.0));
+    }
+
+    pub(super) fn address(&mut self, key: &'static str, address: IpAddr) {
+        self.text(key, address.to_string());
+    }
+
+    /// The attributes, and how many found no room.
+    pub(super) fn finish(self) -> (Vec<Attribute<'a>>, u32) {
+        (self.list, self.dropped)
+    }
+
+    fn push(&mut self, key: impl Into<Cow<'a, str>>, value: Value<'a>) {
+        if self.list.len() < self.count_limit {
+            self.list.push(Attribute { key: key.into(), value });
+        } else {
+            self.dropped = self.dropped.saturating_add(1);
+        }
+    }
+
+    fn cut(&self, text: Cow<'a, str>) -> Cow<'a, str> {
+        if text.len() <= self.length_limit {
+            return text;
+        }
+        let end = text.floor_char_boundary(self.length_limit);
+        match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.get(..end).unwrap_or_default()),
+            Cow::Owned(mut text) => {
+                text.truncate(end);
+                Cow::Owned(text)
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The attribute names that boards made for the Honeycomb Network Agent use (`AGENT_LEGACY_ATTRIBUTES`).
+
+use std::borrow::Cow;
+
+use super::SpanSettings;
+use super::attributes::Attributes;
+use super::build::{HeaderKeys, Reading};
+use super::redact::{REDACTED, is_secret_header};
+use crate::http::Headers;
+use crate::time::Timestamp;
+
+/// Adds them, with the types that they had.
+pub(super) fn add<'a>(
+    list: &mut Attributes<'a>,
+    reading: &Reading<'a>,
+    headers: &'a [HeaderKeys],
+    settings: &SpanSettings,
+) {
+    let exchange = reading.exchange;
+    let (client, server) = (exchange.client, exchange.server);
+    let ident = format!("{}->{}:{}->{}", client.ip(), server.ip(), client.port(), server.port());
+    list.text("meta.stream.ident", ident);
+    // Once the request's acknowledgement number; the exchange's identity says the same thing and more.
+    let low = exchange.id.0.first_chunk::<4>().map_or(0, |start| u32::from_be_bytes(*start));
+    list.int("meta.seqack", low);
+    list.text("client.socket.address", client.ip().to_string());
+    list.text("server.socket.address", server.ip().to_string());
+    list.text("http.method", reading.method.clone());
+    if settings.include_url {
+        list.text("http.target", reading.target.path.clone());
+    }
+    let request = &exchange.request;
+    list.int("http.request_content_length", request.transfer.body_bytes);
+    list.text("http.request.timestamp", rfc3339(request.transfer.first_byte));
+    list.int("meta.request.packet_count", request.transfer.packets);
+    let mut packets = 0;
+    if let Some(response) = &exchange.response {
+        packets = response.transfer.packets;
+        list.int("http.status_code", response.head.status());
+        list.int("http.response_content_length", response.transfer.body_bytes);
+        list.text("http.response.timestamp", rfc3339(response.transfer.first_byte));
+    }
+    list.int("meta.response.packet_count", packets);
+    if let Some(error) = error_text(reading) {
+        list.text("error", error);
+    }
+    for keys in headers {
+        add_header(list, &keys.legacy_request, keys, request.head.headers(), settings);
+        if let Some(response) = &exchange.response {
+            add_header(list, &keys.legacy_response, keys, response.head.headers(), settings);
+        }
+    }
+}
+
+fn error_text(reading: &Reading<'_>) -> Option<&'static str> {
+    match reading.exchange.response.as_ref().map(|response| response.head.status()) {
+        Some(500..) => Some("HTTP server error"),
+        Some(400..) => Some("HTTP client error"),
+        _ => reading.error.as_ref().map(|_| "HTTP exchange failed"),
+    }
+}
+
+/// Lower case with underscores, all lines joined into one text. A name without a dash is the same in both
+/// conventions and already there as a list.
+fn add_header<'a>(
+    list: &mut Attributes<'a>,
+    key: &'a str,
+    keys: &HeaderKeys,
+    headers: Headers<'a>,
+    settings: &SpanSettings,
+) {
+    if !keys.name.contains('-') {
+        return;
+    }
+    let values: Vec<Cow<'a, str>> = headers
+        .filter(|(name, _)| name.eq_ignore_ascii_case(keys.name.as_bytes()))
+        .map(|(_, value)| String::from_utf8_lossy(value))
+        .collect();
+    if values.is_empty() {
+        return;
+    }
+    if is_secret_header(&keys.name) && !settings.unsafe_headers {
+        list.text(key, REDACTED);
+    } else {
+        list.text(key, values.join(","));
+    }
+}
+
+/// `2026-11-23T16:20:00.123456789Z` (RFC 3339 §5.6), by the civil-from-days rule of the Gregorian calendar.
+fn rfc3339(at: Timestamp) -> String {
+    let (seconds, nanos) = (at.as_nanos() / 1_000_000_000, at.as_nanos() % 1_000_000_000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days are counted from 1 March of the year 0, so that the leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_as_rfc_3339() {
+        let text = |seconds: u64| rfc3339(Timestamp::from_nanos(seconds * 1_000_000_000 + 7));
+        assert_eq!(text(0), "1970-01-01T00:00:00.000000007Z");
+        assert_eq!(text(951_782_399), "2000-02-28T23:59:59.000000007Z");
+        assert_eq!(text(951_782_400), "2000-02-29T00:00:00.000000007Z");
+        assert_eq!(text(951_868_800), "2000-03-01T00:00:00.000000007Z");
+        assert_eq!(text(1_795_450_800), "2026-11-23T19:00:00.000000007Z");
+        assert_eq!(text(4_107_542_400), "2100-03-01T00:00:00.000000007Z");
+    }
+}

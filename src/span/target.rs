@@ -1,0 +1,179 @@
+//! Request target and `Host` → scheme, host, port, path and query (RFC 9112 §3.2, RFC 9110 §7.2).
+
+use std::borrow::Cow;
+
+use super::redact;
+use crate::http::RequestHead;
+
+/// What a request says of where it goes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Target<'a> {
+    /// Of the absolute form; the other forms say none.
+    pub(super) scheme: Option<Cow<'a, str>>,
+    /// Host, without brackets around an IPv6 address; `None` when nothing says it.
+    pub(super) host: Option<Cow<'a, str>>,
+    /// Port, when it is said.
+    pub(super) port: Option<u16>,
+    /// Path, with its leading slash, or `*`; empty for the authority form.
+    pub(super) path: Cow<'a, str>,
+    /// Query without `?`, secrets replaced.
+    pub(super) query: Option<Cow<'a, str>>,
+    /// Whether the authority held user information.
+    pub(super) has_userinfo: bool,
+}
+
+impl<'a> Target<'a> {
+    /// Reads the target, and the `Host` line where the target does not say the host.
+    pub(super) fn of(head: &'a RequestHead) -> Self {
+        let target = head.target();
+        let host_line = head.header("host").unwrap_or_default();
+        if head.method() == b"CONNECT" {
+            return Self::new(None, target, b"");
+        }
+        match split_at(target, b"://") {
+            Some((scheme, rest)) if is_scheme(scheme) => {
+                let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
+                let (authority, rest) = rest.split_at(end);
+                Self::new(Some(scheme), authority, rest)
+            }
+            _ => Self::new(None, host_line, target),
+        }
+    }
+
+    /// `scheme://host[:port]path[?query]`, as the client addressed it.
+    pub(super) fn full(&self, scheme: &str, host: &str, include_query: bool) -> String {
+        let mut full = format!("{scheme}://");
+        if self.has_userinfo {
+            full.push_str("REDACTED:REDACTED@");
+        }
+        let brackets = host.contains(':');
+        full.push_str(if brackets { "[" } else { "" });
+        full.push_str(host);
+        full.push_str(if brackets { "]" } else { "" });
+        if let Some(port) = self.port.filter(|port| Some(*port) != default_port(scheme)) {
+            full.push(':');
+            full.push_str(&port.to_string());
+        }
+        if self.path != "*" {
+            full.push_str(&self.path);
+        }
+        if let Some(query) = self.query.as_deref().filter(|_| include_query) {
+            full.push('?');
+            full.push_str(query);
+        }
+        full
+    }
+
+    fn new(scheme: Option<&'a [u8]>, authority: &'a [u8], rest: &'a [u8]) -> Self {
+        let rest = split_at(rest, b"#").map_or(rest, |(before, _)| before);
+        let (path, query) = split_at(rest, b"?").map_or((rest, None), |(path, query)| (path, Some(query)));
+        let path = if path.is_empty() && scheme.is_some() { b"/" } else { path };
+        let (authority, has_userinfo) = match authority.iter().rposition(|byte| *byte == b'@') {
+            Some(at) => (authority.get(at + 1..).unwrap_or_default(), true),
+            None => (authority, false),
+        };
+        let (host, port) = host_and_port(authority);
+        Self {
+            scheme: scheme.map(|scheme| Cow::Owned(String::from_utf8_lossy(scheme).to_ascii_lowercase())),
+            host: Some(String::from_utf8_lossy(host)).filter(|host| !host.is_empty()),
+            port,
+            path: String::from_utf8_lossy(path),
+            query: query.map(|query| redact::query(String::from_utf8_lossy(query))),
+            has_userinfo,
+        }
+    }
+}
+
+/// The port that a scheme means when none is said.
+pub(super) fn default_port(scheme: &str) -> Option<u16> {
+    match scheme {
+        "http" | "ws" => Some(80),
+        "https" | "wss" => Some(443),
+        _ => None,
+    }
+}
+
+/// `host[:port]` or `[IPv6][:port]` (RFC 3986 §3.2.2).
+pub(super) fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
+    let authority = authority.trim_ascii();
+    if let Some(rest) = authority.strip_prefix(b"[") {
+        let Some((host, rest)) = split_at(rest, b"]") else { return (authority, None) };
+        return (host, rest.strip_prefix(b":").and_then(port));
+    }
+    let colons = authority.iter().filter(|byte| **byte == b':').count();
+    match split_at(authority, b":") {
+        // More than one colon: an IPv6 address without its brackets.
+        Some((host, rest)) if colons == 1 => (host, port(rest)),
+        _ => (authority, None),
+    }
+}
+
+fn port(digits: &[u8]) -> Option<u16> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// RFC 3986 §3.1.
+fn is_scheme(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+}
+
+fn split_at<'a>(bytes: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let place = memchr::memmem::find(bytes, separator)?;
+    Some((bytes.get(..place)?, bytes.get(place + separator.len()..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str, host: &str, check: impl Fn(Target<'_>)) {
+        let head = format!("{line} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        check(Target::of(&RequestHead::parse(head.as_bytes()).unwrap()));
+    }
+
+    #[test]
+    fn origin_form_takes_its_host_from_the_host_line() {
+        read("GET /a/b?x=1&sig=s#f", "shop.example:8080", |target| {
+            assert_eq!((target.host.as_deref(), target.port), (Some("shop.example"), Some(8080)));
+            assert_eq!((&*target.path, target.query.as_deref()), ("/a/b", Some("x=1&sig=REDACTED")));
+            assert_eq!(target.scheme, None);
+            assert_eq!(target.full("http", "shop.example", false), "http://shop.example:8080/a/b");
+        });
+    }
+
+    #[test]
+    fn absolute_form_beats_the_host_line_and_loses_its_password() {
+        read("GET HTTP://u:p@[fd00::1]:81?q", "other", |target| {
+            assert_eq!(
+                (target.scheme.as_deref(), target.host.as_deref(), target.port),
+                (Some("http"), Some("fd00::1"), Some(81))
+            );
+            assert_eq!((&*target.path, target.query.as_deref()), ("/", Some("q")));
+            assert_eq!(target.full("http", "fd00::1", true), "http://REDACTED:REDACTED@[fd00::1]:81/?q");
+        });
+    }
+
+    #[test]
+    fn authority_and_asterisk_forms_have_no_path_of_their_own() {
+        read("CONNECT db.example:443", "x", |target| {
+            assert_eq!((target.host.as_deref(), target.port, &*target.path), (Some("db.example"), Some(443), ""));
+        });
+        read("OPTIONS *", "x", |target| assert_eq!((&*target.path, target.host.as_deref()), ("*", Some("x"))));
+    }
+
+    #[test]
+    fn a_url_in_the_query_is_not_the_absolute_form() {
+        read("GET /go?to=http://evil/", "x", |target| {
+            assert_eq!((&*target.path, target.host.as_deref()), ("/go", Some("x")));
+        });
+    }
+
+    #[test]
+    fn addresses_without_brackets_have_no_port() {
+        assert_eq!(host_and_port(b"fd00::1"), (&b"fd00::1"[..], None));
+        assert_eq!(host_and_port(b"[fd00::1]:9"), (&b"fd00::1"[..], Some(9)));
+        assert_eq!(host_and_port(b"a:99999"), (&b"a"[..], None));
+        assert_eq!(host_and_port(b""), (&b""[..], None));
+    }
+}
