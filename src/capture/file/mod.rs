@@ -50,6 +50,8 @@ pub struct FileSource {
     /// Time of the last packet in the file.
     last: Timestamp,
     received: u64,
+    /// What comes after the packets that were handed over last.
+    pending: Option<Stop>,
     ended: bool,
 }
 
@@ -96,6 +98,7 @@ impl FileSource {
             waits_for: None,
             last: Timestamp::default(),
             received: 0,
+            pending: None,
             ended: false,
         }
     }
@@ -139,12 +142,9 @@ impl FileSource {
     }
 
     /// Hands over the packets of at most [`BATCH`] records, and says why they were not so many.
-    fn read_batch(
-        &mut self,
-        handle: &mut dyn FnMut(&RawPacket<'_>),
-    ) -> Result<(usize, Result<(), Stop>), CaptureError> {
+    fn read_batch(&mut self, handle: &mut dyn FnMut(&RawPacket<'_>)) -> (usize, Result<(), Stop>) {
         if let Err(stop) = self.recognise() {
-            return Ok((0, Err(stop)));
+            return (0, Err(stop));
         }
         let mut count = 0;
         for _ in 0..BATCH {
@@ -156,16 +156,21 @@ impl FileSource {
             match next {
                 Ok(Some(packet)) => {
                     self.last = packet.at;
-                    if self.filter.passes(&packet)? {
-                        handle(&packet);
-                        count += 1;
+                    match self.filter.passes(&packet) {
+                        Ok(true) => {
+                            handle(&packet);
+                            self.received += 1;
+                            count += 1;
+                        }
+                        Ok(false) => {}
+                        Err(error) => return (count, Err(Stop::Unfiltered(error))),
                     }
                 }
                 Ok(None) => {}
-                Err(stop) => return Ok((count, Err(stop))),
+                Err(stop) => return (count, Err(stop)),
             }
         }
-        Ok((count, Ok(())))
+        (count, Ok(()))
     }
 
     /// What a stop that is final means to the caller; nothing comes after it.
@@ -192,6 +197,7 @@ impl FileSource {
                 let reason = format!("it is damaged at byte {offset}: {reason}; the {packets} packets before were read");
                 Err(CaptureError::NotACapture { path, reason })
             }
+            Stop::Unfiltered(error) => Err(error),
             Stop::Failed(error) => Err(CaptureError::Unreadable { path, reason: error.to_string() }),
         }
     }
@@ -202,19 +208,24 @@ impl PacketSource for FileSource {
         if self.ended {
             return Ok(Received::End);
         }
-        let (mut count, mut outcome) = self.read_batch(handle)?;
+        if let Some(stop) = self.pending.take() {
+            return self.finish(stop);
+        }
+        let (mut count, mut outcome) = self.read_batch(handle);
         if let (0, Err(Stop::Waiting), Some(descriptor)) = (count, &outcome, &self.waits_for) {
             match system::wait_readable(&[descriptor.as_fd()], wait) {
-                Ok(_) => (count, outcome) = self.read_batch(handle)?,
+                Ok(_) => (count, outcome) = self.read_batch(handle),
                 Err(error) => outcome = Err(Stop::Failed(error)),
             }
         }
-        self.received += count as u64;
         match outcome {
-            // What stopped the batch stops the next one again.
-            _ if count > 0 => Ok(Received::Packets(count)),
-            Ok(()) | Err(Stop::Waiting) => Ok(Received::Idle { at: self.last }),
-            Err(stop) => self.finish(stop),
+            Ok(()) | Err(Stop::Waiting) if count == 0 => Ok(Received::Idle { at: self.last }),
+            Ok(()) | Err(Stop::Waiting) => Ok(Received::Packets(count)),
+            Err(stop) if count == 0 => self.finish(stop),
+            Err(stop) => {
+                self.pending = Some(stop);
+                Ok(Received::Packets(count))
+            }
         }
     }
 
