@@ -35,7 +35,8 @@ pub struct FaultInjector<S> {
 impl<S: PacketSource> FaultInjector<S> {
     /// Does to the packets of `source` what `faults` says.
     pub const fn new(source: S, faults: Faults) -> Self {
-        let mill = Mill { faults, random: SplitMix64(faults.seed), late: VecDeque::new(), last: Timestamp::from_nanos(0) };
+        let mill =
+            Mill { faults, random: SplitMix64(faults.seed), late: VecDeque::new(), last: Timestamp::from_nanos(0) };
         Self { source, mill }
     }
 }

@@ -9,10 +9,11 @@ use crate::time::Timestamp;
 mod fault;
 mod file;
 mod filter;
-mod links;
+
 mod live;
 mod memory;
 mod system;
+mod words;
 
 pub use fault::{FaultInjector, Faults};
 pub use file::{FileSource, size};

@@ -13,11 +13,8 @@ use smallvec::SmallVec;
 /// # Errors
 /// What `poll` reports, such as too many descriptors.
 pub(super) fn wait_readable(descriptors: &[BorrowedFd<'_>], wait: Duration) -> io::Result<SmallVec<[bool; 8]>> {
-    let asked = |descriptor: &BorrowedFd<'_>| libc::pollfd {
-        fd: descriptor.as_raw_fd(),
-        events: libc::POLLIN,
-        revents: 0,
-    };
+    let asked =
+        |descriptor: &BorrowedFd<'_>| libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     let mut polled: SmallVec<[libc::pollfd; 8]> = descriptors.iter().map(asked).collect();
     let count = libc::nfds_t::try_from(polled.len()).unwrap_or(libc::nfds_t::MAX);
     let milliseconds = libc::c_int::try_from(wait.as_millis()).unwrap_or(libc::c_int::MAX);

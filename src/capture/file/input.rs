@@ -56,15 +56,7 @@ enum Ended {
 
 impl Input {
     pub(super) fn new(reader: impl Read + Send + 'static) -> Self {
-        Self {
-            reader: Box::new(reader),
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-            offset: 0,
-            to_skip: 0,
-            ended: None,
-        }
+        Self { reader: Box::new(reader), buffer: Vec::new(), start: 0, end: 0, offset: 0, to_skip: 0, ended: None }
     }
 
     /// The next `wanted` bytes, which stay.

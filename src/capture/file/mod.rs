@@ -194,7 +194,8 @@ impl FileSource {
             }
             Stop::Refused(reason) => Err(CaptureError::NotACapture { path, reason }),
             Stop::Damaged(reason) => {
-                let reason = format!("it is damaged at byte {offset}: {reason}; the {packets} packets before were read");
+                let reason =
+                    format!("it is damaged at byte {offset}: {reason}; the {packets} packets before were read");
                 Err(CaptureError::NotACapture { path, reason })
             }
             Stop::Unfiltered(error) => Err(error),

@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::endian::Endian;
 use super::input::{Input, Stop};
 use crate::capture::CaptureStatistics;
-use crate::capture::links::{link_name, unsupported_link};
+use crate::capture::words::{link_name, unsupported_link};
 use crate::packet::{LinkType, RawPacket};
 use crate::time::Timestamp;
 
@@ -172,7 +172,9 @@ impl PcapNg {
     fn section(&mut self, block: &[u8]) -> Result<(), Stop> {
         let (major, minor) = (self.endian.u16(block, 12), self.endian.u16(block, 14));
         if block.len() < 28 || major != 1 {
-            return Err(Stop::Damaged(format!("a section of pcapng version {major}.{minor}; 1.0 to 1.2 are understood")));
+            return Err(Stop::Damaged(format!(
+                "a section of pcapng version {major}.{minor}; 1.0 to 1.2 are understood"
+            )));
         }
         self.past = self.losses();
         self.interfaces.clear();

@@ -335,8 +335,7 @@ fn pcapng_written_by_another_library_is_read() {
     for (interface_id, data) in [(1, b"one".as_slice()), (0, b"zero")] {
         let timestamp = Duration::from_nanos(999_999_999);
         let original_len = u32::try_from(data.len()).unwrap();
-        let block =
-            EnhancedPacketBlock { interface_id, timestamp, original_len, data: data.into(), options: vec![] };
+        let block = EnhancedPacketBlock { interface_id, timestamp, original_len, data: data.into(), options: vec![] };
         writer.write_block(&block.into_block()).unwrap();
     }
     let outcome = read(&writer.into_inner());

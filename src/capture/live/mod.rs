@@ -65,8 +65,7 @@ impl LiveSource {
 
     /// Waits until packets can be taken; says which interfaces have any.
     fn wait(&self, wait: Duration) -> Result<SmallVec<[bool; 8]>, CaptureError> {
-        let descriptors: SmallVec<[BorrowedFd<'_>; 8]> =
-            self.interfaces.iter().map(AsFd::as_fd).collect();
+        let descriptors: SmallVec<[BorrowedFd<'_>; 8]> = self.interfaces.iter().map(AsFd::as_fd).collect();
         system::wait_readable(&descriptors, wait).map_err(|error| CaptureError::Failed(error.to_string()))
     }
 }

@@ -3,14 +3,12 @@
 use pcap::Device;
 
 use super::interface::ANY;
+use crate::capture::words::words;
 use crate::capture::{CaptureError, system};
 
 /// Why `name` was not opened.
 pub(super) fn of(name: &str, error: &pcap::Error) -> CaptureError {
-    let reason = match error {
-        pcap::Error::PcapError(words) => words.clone(),
-        other => other.to_string(),
-    };
+    let reason = words(error);
     // libpcap 1.10 names the capability, older ones say "permission" or give the system's "not permitted".
     if ["CAP_NET_RAW", "permission", "permitted"].iter().any(|word| reason.contains(word)) {
         return CaptureError::NotPermitted(not_permitted(name));
