@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use pcap::{BpfProgram, Capture, Linktype};
 
 use super::CaptureError;
-use super::words::words;
+use super::words::reason;
 use crate::packet::{LinkType, RawPacket};
 
 /// What the agent captures by default, for any link type: every packet that may carry TCP, so that nothing is missing
@@ -29,15 +29,11 @@ pub fn default_filter(export: &[SocketAddr]) -> String {
         "ip6[6] = 4 or ip6[6] = 41 or ip6[6] = 47",
         "ether proto 0x8100 or ether proto 0x88a8 or ether proto 0x9100",
     ];
-    let mut filter = format!("({})", wanted.join(" or "));
-    for address in export {
+    let exclusions = export.iter().map(|address| {
         let (host, port) = (address.ip().to_canonical(), address.port());
-        filter.push_str(" and not ");
-        filter.push_str(&format!(
-            "((dst host {host} and tcp dst port {port}) or (src host {host} and tcp src port {port}))"
-        ));
-    }
-    filter
+        format!(" and not ((dst host {host} and tcp dst port {port}) or (src host {host} and tcp src port {port}))")
+    });
+    [format!("({})", wanted.join(" or "))].into_iter().chain(exclusions).collect()
 }
 
 /// Decides which packets of a file are handed over, whatever their link types.
@@ -85,7 +81,7 @@ impl PacketFilter {
 }
 
 pub(super) fn filter_error(expression: &str, error: &pcap::Error) -> CaptureError {
-    CaptureError::Filter { filter: expression.to_owned(), reason: words(error) }
+    CaptureError::Filter { filter: expression.to_owned(), reason: reason(error) }
 }
 
 /// How libpcap is asked to look at packets of a link type.

@@ -20,7 +20,7 @@ pub(super) fn unsupported_link(code: u32) -> String {
 }
 
 /// What libpcap says, without the crate's own words around it.
-pub(super) fn words(error: &pcap::Error) -> String {
+pub(super) fn reason(error: &pcap::Error) -> String {
     match error {
         pcap::Error::PcapError(words) => words.clone(),
         other => other.to_string(),

@@ -95,7 +95,7 @@ pub struct WorkerHandle {
 #[derive(Debug)]
 enum Progress {
     Running(oneshot::Receiver<WorkerReport>),
-    Ended(WorkerReport),
+    Ended(Box<WorkerReport>),
 }
 
 impl WorkerHandle {
@@ -108,14 +108,14 @@ impl WorkerHandle {
     /// that panicked counts as failed. May be cancelled and called again.
     pub async fn finished(&mut self) -> WorkerReport {
         let report = match &mut self.state {
-            Progress::Ended(report) => return report.clone(),
+            Progress::Ended(report) => return report.as_ref().clone(),
             Progress::Running(reported) => reported.await,
         };
         let report = report.unwrap_or_else(|_| WorkerReport {
             snapshot: self.snapshot(),
             result: Err(CaptureError::Failed(format!("{} panicked", self.name))),
         });
-        self.state = Progress::Ended(report.clone());
+        self.state = Progress::Ended(Box::new(report.clone()));
         report
     }
 }

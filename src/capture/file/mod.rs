@@ -69,7 +69,8 @@ impl FileSource {
     /// [`CaptureError::Unreadable`], [`CaptureError::NotACapture`], and [`CaptureError::Filter`] for a pcap file; of a
     /// pcapng file the filter is compiled for each link type when its first packet comes.
     pub fn open(config: &FileConfig) -> Result<Self, CaptureError> {
-        let name = config.path.as_deref().map_or("standard input".to_owned(), |path| path.display().to_string());
+        let name =
+            config.path.as_deref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
         let unreadable = |error: io::Error| CaptureError::Unreadable { path: name.clone(), reason: error.to_string() };
         let file = open_file(config.path.as_deref()).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
@@ -77,10 +78,8 @@ impl FileSource {
             let reason = "it is a directory; name a capture file in it".to_owned();
             return Err(CaptureError::Unreadable { path: name, reason });
         }
-        let waits_for = match metadata.is_file() {
-            true => None,
-            false => Some(file.as_fd().try_clone_to_owned().map_err(unreadable)?),
-        };
+        let waits_for = if metadata.is_file() { None } else { Some(file.as_fd().try_clone_to_owned()) };
+        let waits_for = waits_for.transpose().map_err(unreadable)?;
         let read = Arc::<AtomicU64>::default();
         let stream = Stream { file, may_wait: waits_for.is_some(), read: read.clone() };
         let source = Self { read, waits_for, ..Self::of(name, stream, config.filter.clone()) };

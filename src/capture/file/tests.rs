@@ -116,7 +116,7 @@ impl Order {
     }
 
     fn time(self, ticks: u64) -> Vec<u8> {
-        [self.u32(u32::try_from(ticks >> 32).unwrap()), self.u32(ticks as u32)].concat()
+        [self.u32(u32::try_from(ticks >> 32).unwrap()), self.u32(u32::try_from(ticks & 0xffff_ffff).unwrap())].concat()
     }
 
     fn enhanced(self, interface: u32, ticks: u64, wire: u32, data: &[u8]) -> Vec<u8> {
@@ -264,7 +264,7 @@ fn pcapng_packets_have_the_link_type_and_the_clock_of_their_interface() {
     for order in [LITTLE, BIG] {
         let interfaces = [
             order.interface(1, 0, &[order.option(2, b"eth0"), order.option(9, &[3])].concat()),
-            order.interface(276, 0, &order.option(9, &[0x80 | 20])),
+            order.interface(276, 0, &order.option(9, &[0x80 + 20])),
             order.interface(101, 0, &[order.option(14, &order.u64(1000)), order.option(9, &[9])].concat()),
             order.interface(0, 0, &[]),
         ];

@@ -6,7 +6,7 @@ use pcap::{Active, Capture, Linktype, Packet, Precision};
 
 use super::{GATHER, refusal};
 use crate::capture::filter::filter_error;
-use crate::capture::words::{unsupported_link, words};
+use crate::capture::words::{reason, unsupported_link};
 use crate::capture::{CaptureError, CaptureStatistics, LiveConfig, system};
 use crate::packet::{LinkType, RawPacket};
 use crate::time::Timestamp;
@@ -27,7 +27,7 @@ pub(super) struct Interface {
     capture: Capture<Active>,
     received: Carried,
     dropped_by_kernel: Carried,
-    dropped_by_interface: Carried,
+    dropped_by_card: Carried,
 }
 
 impl Interface {
@@ -61,7 +61,7 @@ impl Interface {
             capture.filter(&config.filter, true).map_err(|error| filter_error(&config.filter, &error))?;
         }
         let capture = capture.setnonblock().map_err(refused)?;
-        let [received, dropped_by_kernel, dropped_by_interface] = Default::default();
+        let [received, dropped_by_kernel, dropped_by_card] = Default::default();
         Ok(Self {
             name: name.to_owned(),
             index: index.filter(|_| name != ANY),
@@ -69,7 +69,7 @@ impl Interface {
             capture,
             received,
             dropped_by_kernel,
-            dropped_by_interface,
+            dropped_by_card,
         })
     }
 
@@ -82,7 +82,7 @@ impl Interface {
     pub(super) fn take(&mut self, limit: usize, handle: &mut dyn FnMut(&RawPacket<'_>)) -> Result<(), String> {
         let (link, interface) = (self.link, self.index.unwrap_or(0));
         let result = self.capture.dispatch(Some(limit), |packet| handle(&raw(&packet, link, interface)));
-        result.map(|_| ()).map_err(|error| words(&error))
+        result.map(|_| ()).map_err(|error| reason(&error))
     }
 
     /// What the kernel has counted since the start.
@@ -90,12 +90,12 @@ impl Interface {
         if let Ok(now) = self.capture.stats() {
             self.received.carry(now.received);
             self.dropped_by_kernel.carry(now.dropped);
-            self.dropped_by_interface.carry(now.if_dropped);
+            self.dropped_by_card.carry(now.if_dropped);
         }
         CaptureStatistics {
             received: self.received.total,
             dropped_by_kernel: self.dropped_by_kernel.total,
-            dropped_by_interface: self.dropped_by_interface.total,
+            dropped_by_interface: self.dropped_by_card.total,
         }
     }
 }

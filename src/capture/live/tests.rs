@@ -48,9 +48,9 @@ fn receive(source: &mut LiveSource, enough: impl Fn(&[OwnedPacket]) -> bool) -> 
 }
 
 /// Sends `count` datagrams to a port of this machine.
-fn send(socket: &UdpSocket, count: usize) {
+fn send(socket: &UdpSocket, count: u8) {
     for number in 0..count {
-        socket.send_to(&[number as u8; 100], socket.local_addr().unwrap()).unwrap();
+        socket.send_to(&[number; 100], socket.local_addr().unwrap()).unwrap();
     }
 }
 
