@@ -1,7 +1,7 @@
 //! A pcap or pcapng file, or standard input → `RawPacket`.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -76,6 +76,10 @@ impl FileSource {
         let metadata = file.metadata().map_err(unreadable)?;
         if metadata.is_dir() {
             let reason = "it is a directory; name a capture file in it".to_owned();
+            return Err(CaptureError::Unreadable { path: name, reason });
+        }
+        if file.is_terminal() {
+            let reason = "it is a terminal; pipe a capture into it, such as that of tcpdump -w -".to_owned();
             return Err(CaptureError::Unreadable { path: name, reason });
         }
         let waits_for = if metadata.is_file() { None } else { Some(file.as_fd().try_clone_to_owned()) };
