@@ -61,7 +61,8 @@ pub struct WorkerReport {
 }
 
 /// Starts a thread called `name` that reads `source` until it ends, fails or `stop` is set, then finishes the pipeline
-/// and gives its end of the queue back. Nothing it does waits for longer than a tenth of a second once `stop` is set.
+/// and gives its end of the queue back. After a stop it waits at most a tenth of a second for packets, and as long for
+/// room in the queue.
 ///
 /// # Errors
 /// When the system refuses another thread.

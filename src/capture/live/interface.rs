@@ -21,7 +21,7 @@ const SMALLEST_RING: usize = 2 << 20;
 /// An interface that is being captured.
 pub(super) struct Interface {
     name: String,
-    /// The kernel's number for it; none for `any`.
+    /// The kernel's number for it; none for `any`, whose packets name theirs in their SLL2 header.
     index: Option<u32>,
     link: LinkType,
     capture: Capture<Active>,
