@@ -56,10 +56,17 @@ pub struct FileSource {
 }
 
 enum Format {
-    /// The first bytes have not come yet.
-    Unknown,
+    /// The first bytes have not come yet, or the first unpacked ones.
+    Unknown(Packing),
     Pcap(Pcap),
     PcapNg(PcapNg),
+}
+
+/// Unpacking is done once: a stream can unpack to itself for ever.
+#[derive(Clone, Copy)]
+enum Packing {
+    Unknown,
+    Gzip,
 }
 
 impl FileSource {
@@ -95,7 +102,7 @@ impl FileSource {
         Self {
             name,
             input: Input::new(stream),
-            format: Format::Unknown,
+            format: Format::Unknown(Packing::Unknown),
             filter: PacketFilter::new(filter),
             read: Arc::default(),
             waits_for: None,
@@ -120,8 +127,7 @@ impl FileSource {
 
     /// Finds out the format from the first bytes, if that has not been done.
     fn recognise(&mut self) -> Result<(), Stop> {
-        let mut packed = false;
-        while matches!(self.format, Format::Unknown) {
+        while let Format::Unknown(packing) = self.format {
             let magic: [u8; 4] = match self.input.peek(4) {
                 Ok(bytes) => bytes.first_chunk().copied().unwrap_or_default(),
                 Err(Stop::End) => return Err(Stop::Refused("it is empty".to_owned())),
@@ -131,9 +137,9 @@ impl FileSource {
                 }
                 Err(other) => return Err(other),
             };
-            match magic {
-                [0x1f, 0x8b, ..] if !packed => {
-                    packed = true;
+            match (magic, packing) {
+                ([0x1f, 0x8b, ..], Packing::Unknown) => {
+                    self.format = Format::Unknown(Packing::Gzip);
                     self.input.gunzip();
                 }
                 _ if Pcap::recognises(magic) => self.format = Format::Pcap(Pcap::begin(&mut self.input)?),
@@ -152,7 +158,7 @@ impl FileSource {
         let mut count = 0;
         for _ in 0..BATCH {
             let next = match &mut self.format {
-                Format::Unknown => Err(Stop::Waiting),
+                Format::Unknown(_) => Err(Stop::Waiting),
                 Format::Pcap(pcap) => pcap.next(&mut self.input).map(Some),
                 Format::PcapNg(pcapng) => pcapng.next(&mut self.input),
             };
@@ -236,7 +242,7 @@ impl PacketSource for FileSource {
     fn statistics(&mut self) -> CaptureStatistics {
         let losses = match &self.format {
             Format::PcapNg(pcapng) => pcapng.losses(),
-            Format::Unknown | Format::Pcap(_) => CaptureStatistics::default(),
+            Format::Unknown(_) | Format::Pcap(_) => CaptureStatistics::default(),
         };
         CaptureStatistics { received: self.received, ..losses }
     }
