@@ -9,10 +9,11 @@ use crate::time::Timestamp;
 mod fault;
 mod file;
 mod filter;
-mod links;
+
 mod live;
 mod memory;
 mod system;
+mod words;
 
 pub use fault::{FaultInjector, Faults};
 pub use file::{FileSource, size};
@@ -64,7 +65,7 @@ pub enum Received {
 /// Of a file: what was handed over, and the losses that a pcapng file itself reports.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct CaptureStatistics {
-    /// Packets that passed the filter.
+    /// Packets that passed the filter. Of the loopback interface the kernel counts each twice, on its way out and in.
     pub received: u64,
     /// Packets lost because the ring was full.
     pub dropped_by_kernel: u64,
@@ -111,7 +112,7 @@ pub struct LiveConfig {
     pub filter: String,
     /// Bytes kept of a packet.
     pub snap_length: u32,
-    /// Bytes of the kernel's ring, in all.
+    /// Bytes of the kernel's rings: divided among the interfaces, 2 MiB each at least.
     pub ring_bytes: u32,
     /// `AGENT_PROMISCUOUS`.
     pub promiscuous: bool,

@@ -46,7 +46,7 @@ pub struct ExportConfig {
 #[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum OutputConfig {
     /// An OTLP/gRPC server.
-    Otlp(otlp::OtlpConfig),
+    Otlp(Box<otlp::OtlpConfig>),
     /// OTLP/JSON on standard output, one `ExportTraceServiceRequest` a line.
     Json,
     /// One aligned line an exchange on standard output; coloured when that is a terminal and `NO_COLOR` is not set.

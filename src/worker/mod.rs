@@ -61,7 +61,8 @@ pub struct WorkerReport {
 }
 
 /// Starts a thread called `name` that reads `source` until it ends, fails or `stop` is set, then finishes the pipeline
-/// and gives its end of the queue back. Nothing it does waits for longer than a tenth of a second once `stop` is set.
+/// and gives its end of the queue back. After a stop it waits at most a tenth of a second for packets, and as long for
+/// room in the queue.
 ///
 /// # Errors
 /// When the system refuses another thread.
@@ -95,7 +96,7 @@ pub struct WorkerHandle {
 #[derive(Debug)]
 enum Progress {
     Running(oneshot::Receiver<WorkerReport>),
-    Ended(WorkerReport),
+    Ended(Box<WorkerReport>),
 }
 
 impl WorkerHandle {
@@ -108,14 +109,14 @@ impl WorkerHandle {
     /// that panicked counts as failed. May be cancelled and called again.
     pub async fn finished(&mut self) -> WorkerReport {
         let report = match &mut self.state {
-            Progress::Ended(report) => return report.clone(),
+            Progress::Ended(report) => return report.as_ref().clone(),
             Progress::Running(reported) => reported.await,
         };
         let report = report.unwrap_or_else(|_| WorkerReport {
             snapshot: self.snapshot(),
             result: Err(CaptureError::Failed(format!("{} panicked", self.name))),
         });
-        self.state = Progress::Ended(report.clone());
+        self.state = Progress::Ended(Box::new(report.clone()));
         report
     }
 }

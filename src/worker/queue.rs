@@ -139,8 +139,7 @@ impl<T: Footprint> Sender<T> {
         self.gathered_bytes = 0;
         let shared = &self.shared;
         let mut state = shared.lock();
-        let mut items = self.gathered.drain(..);
-        while let Some(item) = items.next() {
+        for item in self.gathered.drain(..) {
             let bytes = item.footprint();
             if !shared.fits(&state, bytes) && shared.when_full == WhenFull::Wait {
                 // What is in the queue already must be seen, or the room would never come.
@@ -428,7 +427,9 @@ mod tests {
                 }
             }
         });
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(seen.len() as u64 + dropped.items(), THREADS * EACH);
         (seen.len(), dropped.items())
     }

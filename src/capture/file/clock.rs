@@ -86,9 +86,9 @@ mod tests {
 
     #[test]
     fn binary_resolutions_become_nanoseconds() {
-        assert_eq!(nanos(0x80 | 20, 0, 3 << 19), 1_500_000_000);
-        assert_eq!(nanos(0x80 | 32, 0, 1 << 31), 500_000_000);
-        assert_eq!(nanos(0x80 | 127, 0, u64::MAX), 0);
+        assert_eq!(nanos(0x80 + 20, 0, 3 << 19), 1_500_000_000);
+        assert_eq!(nanos(0x80 + 32, 0, 1 << 31), 500_000_000);
+        assert_eq!(nanos(0x80 + 127, 0, u64::MAX), 0);
     }
 
     #[test]

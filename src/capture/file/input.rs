@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flate2::bufread::MultiGzDecoder;
 
-use super::super::system;
+use crate::capture::{CaptureError, system};
 
 /// Bytes asked of the system at once. The buffer grows beyond it only for a record that is longer.
 const CHUNK: usize = 256 << 10;
@@ -27,6 +27,8 @@ pub(super) enum Stop {
     Refused(String),
     /// The record cannot be what it says, and nothing tells where the next one begins.
     Damaged(String),
+    /// The filter does not compile for a link type in the file.
+    Unfiltered(CaptureError),
     /// The system refused to read.
     Failed(io::Error),
 }

@@ -1,7 +1,7 @@
 //! A pcap or pcapng file, or standard input → `RawPacket`.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -50,14 +50,23 @@ pub struct FileSource {
     /// Time of the last packet in the file.
     last: Timestamp,
     received: u64,
+    /// What comes after the packets that were handed over last.
+    pending: Option<Stop>,
     ended: bool,
 }
 
 enum Format {
-    /// The first bytes have not come yet.
-    Unknown,
+    /// The first bytes have not come yet, or the first unpacked ones.
+    Unknown(Packing),
     Pcap(Pcap),
     PcapNg(PcapNg),
+}
+
+/// Unpacking is done once: a stream can unpack to itself for ever.
+#[derive(Clone, Copy)]
+enum Packing {
+    Unknown,
+    Gzip,
 }
 
 impl FileSource {
@@ -67,7 +76,8 @@ impl FileSource {
     /// [`CaptureError::Unreadable`], [`CaptureError::NotACapture`], and [`CaptureError::Filter`] for a pcap file; of a
     /// pcapng file the filter is compiled for each link type when its first packet comes.
     pub fn open(config: &FileConfig) -> Result<Self, CaptureError> {
-        let name = config.path.as_deref().map_or("standard input".to_owned(), |path| path.display().to_string());
+        let name =
+            config.path.as_deref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
         let unreadable = |error: io::Error| CaptureError::Unreadable { path: name.clone(), reason: error.to_string() };
         let file = open_file(config.path.as_deref()).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
@@ -75,10 +85,12 @@ impl FileSource {
             let reason = "it is a directory; name a capture file in it".to_owned();
             return Err(CaptureError::Unreadable { path: name, reason });
         }
-        let waits_for = match metadata.is_file() {
-            true => None,
-            false => Some(file.as_fd().try_clone_to_owned().map_err(unreadable)?),
-        };
+        if file.is_terminal() {
+            let reason = "it is a terminal; pipe a capture into it, such as that of tcpdump -w -".to_owned();
+            return Err(CaptureError::Unreadable { path: name, reason });
+        }
+        let waits_for = if metadata.is_file() { None } else { Some(file.as_fd().try_clone_to_owned()) };
+        let waits_for = waits_for.transpose().map_err(unreadable)?;
         let read = Arc::<AtomicU64>::default();
         let stream = Stream { file, may_wait: waits_for.is_some(), read: read.clone() };
         let source = Self { read, waits_for, ..Self::of(name, stream, config.filter.clone()) };
@@ -90,12 +102,13 @@ impl FileSource {
         Self {
             name,
             input: Input::new(stream),
-            format: Format::Unknown,
+            format: Format::Unknown(Packing::Unknown),
             filter: PacketFilter::new(filter),
             read: Arc::default(),
             waits_for: None,
             last: Timestamp::default(),
             received: 0,
+            pending: None,
             ended: false,
         }
     }
@@ -114,8 +127,7 @@ impl FileSource {
 
     /// Finds out the format from the first bytes, if that has not been done.
     fn recognise(&mut self) -> Result<(), Stop> {
-        let mut packed = false;
-        while matches!(self.format, Format::Unknown) {
+        while let Format::Unknown(packing) = self.format {
             let magic: [u8; 4] = match self.input.peek(4) {
                 Ok(bytes) => bytes.first_chunk().copied().unwrap_or_default(),
                 Err(Stop::End) => return Err(Stop::Refused("it is empty".to_owned())),
@@ -125,9 +137,9 @@ impl FileSource {
                 }
                 Err(other) => return Err(other),
             };
-            match magic {
-                [0x1f, 0x8b, ..] if !packed => {
-                    packed = true;
+            match (magic, packing) {
+                ([0x1f, 0x8b, ..], Packing::Unknown) => {
+                    self.format = Format::Unknown(Packing::Gzip);
                     self.input.gunzip();
                 }
                 _ if Pcap::recognises(magic) => self.format = Format::Pcap(Pcap::begin(&mut self.input)?),
@@ -139,33 +151,35 @@ impl FileSource {
     }
 
     /// Hands over the packets of at most [`BATCH`] records, and says why they were not so many.
-    fn read_batch(
-        &mut self,
-        handle: &mut dyn FnMut(&RawPacket<'_>),
-    ) -> Result<(usize, Result<(), Stop>), CaptureError> {
+    fn read_batch(&mut self, handle: &mut dyn FnMut(&RawPacket<'_>)) -> (usize, Result<(), Stop>) {
         if let Err(stop) = self.recognise() {
-            return Ok((0, Err(stop)));
+            return (0, Err(stop));
         }
         let mut count = 0;
         for _ in 0..BATCH {
             let next = match &mut self.format {
-                Format::Unknown => Err(Stop::Waiting),
+                Format::Unknown(_) => Err(Stop::Waiting),
                 Format::Pcap(pcap) => pcap.next(&mut self.input).map(Some),
                 Format::PcapNg(pcapng) => pcapng.next(&mut self.input),
             };
             match next {
                 Ok(Some(packet)) => {
                     self.last = packet.at;
-                    if self.filter.passes(&packet)? {
-                        handle(&packet);
-                        count += 1;
+                    match self.filter.passes(&packet) {
+                        Ok(true) => {
+                            handle(&packet);
+                            self.received += 1;
+                            count += 1;
+                        }
+                        Ok(false) => {}
+                        Err(error) => return (count, Err(Stop::Unfiltered(error))),
                     }
                 }
                 Ok(None) => {}
-                Err(stop) => return Ok((count, Err(stop))),
+                Err(stop) => return (count, Err(stop)),
             }
         }
-        Ok((count, Ok(())))
+        (count, Ok(()))
     }
 
     /// What a stop that is final means to the caller; nothing comes after it.
@@ -193,6 +207,7 @@ impl FileSource {
                     format!("it is damaged at byte {offset}: {reason}; the {packets} packets before were read");
                 Err(CaptureError::NotACapture { path, reason })
             }
+            Stop::Unfiltered(error) => Err(error),
             Stop::Failed(error) => Err(CaptureError::Unreadable { path, reason: error.to_string() }),
         }
     }
@@ -203,26 +218,31 @@ impl PacketSource for FileSource {
         if self.ended {
             return Ok(Received::End);
         }
-        let (mut count, mut outcome) = self.read_batch(handle)?;
+        if let Some(stop) = self.pending.take() {
+            return self.finish(stop);
+        }
+        let (mut count, mut outcome) = self.read_batch(handle);
         if let (0, Err(Stop::Waiting), Some(descriptor)) = (count, &outcome, &self.waits_for) {
             match system::wait_readable(&[descriptor.as_fd()], wait) {
-                Ok(_) => (count, outcome) = self.read_batch(handle)?,
+                Ok(_) => (count, outcome) = self.read_batch(handle),
                 Err(error) => outcome = Err(Stop::Failed(error)),
             }
         }
-        self.received += count as u64;
         match outcome {
-            // What stopped the batch stops the next one again.
-            _ if count > 0 => Ok(Received::Packets(count)),
-            Ok(()) | Err(Stop::Waiting) => Ok(Received::Idle { at: self.last }),
-            Err(stop) => self.finish(stop),
+            Ok(()) | Err(Stop::Waiting) if count == 0 => Ok(Received::Idle { at: self.last }),
+            Ok(()) | Err(Stop::Waiting) => Ok(Received::Packets(count)),
+            Err(stop) if count == 0 => self.finish(stop),
+            Err(stop) => {
+                self.pending = Some(stop);
+                Ok(Received::Packets(count))
+            }
         }
     }
 
     fn statistics(&mut self) -> CaptureStatistics {
         let losses = match &self.format {
             Format::PcapNg(pcapng) => pcapng.losses(),
-            Format::Unknown | Format::Pcap(_) => CaptureStatistics::default(),
+            Format::Unknown(_) | Format::Pcap(_) => CaptureStatistics::default(),
         };
         CaptureStatistics { received: self.received, ..losses }
     }

@@ -6,7 +6,7 @@
 use super::MAX_PACKET;
 use super::endian::Endian;
 use super::input::{Input, Stop};
-use crate::capture::links::unsupported_link;
+use crate::capture::words::unsupported_link;
 use crate::packet::{LinkType, RawPacket};
 use crate::time::Timestamp;
 

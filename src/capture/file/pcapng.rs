@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::endian::Endian;
 use super::input::{Input, Stop};
 use crate::capture::CaptureStatistics;
-use crate::capture::links::{link_name, unsupported_link};
+use crate::capture::words::{link_name, unsupported_link};
 use crate::packet::{LinkType, RawPacket};
 use crate::time::Timestamp;
 
@@ -148,18 +148,24 @@ impl PcapNg {
     }
 
     /// A block that is not held: passed over, unless it has to be understood (§4: unknown blocks are skipped).
-    fn long_block(&self, kind: u32, length: u32, input: &mut Input) -> Result<(), Stop> {
+    fn long_block(&mut self, kind: u32, length: u32, input: &mut Input) -> Result<(), Stop> {
+        let start = input.peek(FRAME)?;
         let interface = match kind {
             SECTION_HEADER | INTERFACE_DESCRIPTION => None,
-            ENHANCED_PACKET => self.interfaces.get(self.endian.u32(input.peek(FRAME)?, 8) as usize),
-            OBSOLETE_PACKET => self.interfaces.get(usize::from(self.endian.u16(input.peek(FRAME)?, 8))),
+            ENHANCED_PACKET => self.interfaces.get(self.endian.u32(start, 8) as usize),
+            OBSOLETE_PACKET => self.interfaces.get(usize::from(self.endian.u16(start, 8))),
             SIMPLE_PACKET => self.interfaces.first(),
-            _ => return Ok(input.skip(u64::from(length))),
+            _ => {
+                input.skip(u64::from(length));
+                return Ok(());
+            }
         };
-        if interface.is_some_and(|interface| interface.link.is_none()) {
-            return Ok(input.skip(u64::from(length)));
-        }
-        Err(Stop::Damaged(format!("a block of {length} bytes is more than a packet can have")))
+        let Some(Interface { code, link: None, .. }) = interface else {
+            return Err(Stop::Damaged(format!("a block of {length} bytes is more than a packet can have")));
+        };
+        *self.passed_over.entry(*code).or_default() += 1;
+        input.skip(u64::from(length));
+        Ok(())
     }
 
     /// §4.1: a new section knows nothing of the interfaces before it.
@@ -240,14 +246,13 @@ impl PcapNg {
                 Header { interface: 0, at: None, captured: wire.min(bound), wire, length: 12 }
             }
         };
-        let room = block.len().saturating_sub(header.length + 4);
-        if header.captured as usize > room {
-            return Err(Stop::Damaged(format!(
-                "a packet of {} bytes is in a block with room for {room}",
-                header.captured
-            )));
+        match block.len().checked_sub(header.length + 4) {
+            Some(room) if header.captured as usize <= room => Ok(header),
+            _ => {
+                let (captured, length) = (header.captured, block.len());
+                Err(Stop::Damaged(format!("a packet of {captured} bytes is said to be in a block of {length}")))
+            }
         }
-        Ok(header)
     }
 
     fn packet<'a>(&mut self, header: &Header, block: &'a [u8]) -> Result<Option<RawPacket<'a>>, Stop> {

@@ -6,7 +6,7 @@ use pcap::{Active, Capture, Linktype, Packet, Precision};
 
 use super::{GATHER, refusal};
 use crate::capture::filter::filter_error;
-use crate::capture::links::unsupported_link;
+use crate::capture::words::{reason, unsupported_link};
 use crate::capture::{CaptureError, CaptureStatistics, LiveConfig, system};
 use crate::packet::{LinkType, RawPacket};
 use crate::time::Timestamp;
@@ -21,15 +21,13 @@ const SMALLEST_RING: usize = 2 << 20;
 /// An interface that is being captured.
 pub(super) struct Interface {
     name: String,
-    /// The kernel's number for it; none for `any`.
+    /// The kernel's number for it; none for `any`, whose packets name theirs in their SLL2 header.
     index: Option<u32>,
     link: LinkType,
     capture: Capture<Active>,
-    /// Set while the interface is down, so that it is said once.
-    down: bool,
     received: Carried,
     dropped_by_kernel: Carried,
-    dropped_by_interface: Carried,
+    dropped_by_card: Carried,
 }
 
 impl Interface {
@@ -63,16 +61,15 @@ impl Interface {
             capture.filter(&config.filter, true).map_err(|error| filter_error(&config.filter, &error))?;
         }
         let capture = capture.setnonblock().map_err(refused)?;
-        let [received, dropped_by_kernel, dropped_by_interface] = Default::default();
+        let [received, dropped_by_kernel, dropped_by_card] = Default::default();
         Ok(Self {
             name: name.to_owned(),
             index: index.filter(|_| name != ANY),
             link,
             capture,
-            down: false,
             received,
             dropped_by_kernel,
-            dropped_by_interface,
+            dropped_by_card,
         })
     }
 
@@ -80,24 +77,12 @@ impl Interface {
         &self.name
     }
 
-    /// Hands over at most `limit` packets that are in the ring; an error says why there will be no more.
+    /// Hands over at most `limit` packets that are in the ring; an error says why there will be no more. An interface
+    /// that goes down is none: packets come again when it is up.
     pub(super) fn take(&mut self, limit: usize, handle: &mut dyn FnMut(&RawPacket<'_>)) -> Result<(), String> {
         let (link, interface) = (self.link, self.index.unwrap_or(0));
         let result = self.capture.dispatch(Some(limit), |packet| handle(&raw(&packet, link, interface)));
-        let Err(error) = result else {
-            self.down &= result == Ok(0);
-            return Ok(());
-        };
-        // Packets come again when an interface that went down comes up; one that was removed never does.
-        let removed = self.index.is_some() && system::interface_index(&self.name) != self.index;
-        let reason = error.to_string();
-        if removed || !reason.contains("disappeared") {
-            return Err(reason);
-        }
-        if !std::mem::replace(&mut self.down, true) {
-            tracing::warn!("interface {} is down; waiting for it to come up again", self.name);
-        }
-        Ok(())
+        result.map(|_| ()).map_err(|error| reason(&error))
     }
 
     /// What the kernel has counted since the start.
@@ -105,12 +90,12 @@ impl Interface {
         if let Ok(now) = self.capture.stats() {
             self.received.carry(now.received);
             self.dropped_by_kernel.carry(now.dropped);
-            self.dropped_by_interface.carry(now.if_dropped);
+            self.dropped_by_card.carry(now.if_dropped);
         }
         CaptureStatistics {
             received: self.received.total,
             dropped_by_kernel: self.dropped_by_kernel.total,
-            dropped_by_interface: self.dropped_by_interface.total,
+            dropped_by_interface: self.dropped_by_card.total,
         }
     }
 }

@@ -3,14 +3,12 @@
 use pcap::Device;
 
 use super::interface::ANY;
+use crate::capture::words::reason;
 use crate::capture::{CaptureError, system};
 
 /// Why `name` was not opened.
 pub(super) fn of(name: &str, error: &pcap::Error) -> CaptureError {
-    let reason = match error {
-        pcap::Error::PcapError(words) => words.clone(),
-        other => other.to_string(),
-    };
+    let reason = reason(error);
     // libpcap 1.10 names the capability, older ones say "permission" or give the system's "not permitted".
     if ["CAP_NET_RAW", "permission", "permitted"].iter().any(|word| reason.contains(word)) {
         return CaptureError::NotPermitted(not_permitted(name));
@@ -29,8 +27,9 @@ pub(super) fn no_such_interface(name: &str) -> CaptureError {
 
 /// The interfaces there are, in words.
 pub(super) fn choices() -> String {
-    let named = devices().into_iter().map(|device| device.name).filter(|name| system::interface_index(name).is_some());
-    let names: Vec<String> = named.chain([ANY.to_owned()]).collect();
+    let existing =
+        devices().into_iter().map(|device| device.name).filter(|name| system::interface_index(name).is_some());
+    let names: Vec<String> = existing.chain([ANY.to_owned()]).collect();
     format!("choose from {}", names.join(", "))
 }
 
@@ -39,7 +38,8 @@ fn devices() -> Vec<Device> {
 }
 
 fn not_permitted(name: &str) -> String {
-    let program = std::env::current_exe().map_or("network-agent".to_owned(), |path| path.display().to_string());
+    let program =
+        std::env::current_exe().map_or_else(|_| "network-agent".to_owned(), |path| path.display().to_string());
     format!(
         "capturing on {name} needs the capability CAP_NET_RAW, which this process does not have.\n  \
          In a shell:     sudo {program} …   or once: sudo setcap cap_net_raw=ep {program}\n  \

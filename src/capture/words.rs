@@ -1,4 +1,4 @@
-//! Numbers of link types → words for the user.
+//! Link types and errors of libpcap → words for the user.
 
 use pcap::Linktype;
 
@@ -17,6 +17,14 @@ pub(super) fn unsupported_link(code: u32) -> String {
          loopback",
         link_name(code)
     )
+}
+
+/// What libpcap says, without the crate's own words around it.
+pub(super) fn reason(error: &pcap::Error) -> String {
+    match error {
+        pcap::Error::PcapError(words) => words.clone(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,169 @@
+//! `HONEYCOMB_…` and `OTEL_EXPORTER_OTLP_…` → an OTLP destination.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+
+use super::resolve::{Resolver, millis};
+use super::values;
+use crate::export::otlp::{Compression, OtlpConfig, Secret};
+
+const HONEYCOMB_ENDPOINT: &str = "HONEYCOMB_API_ENDPOINT";
+const API_KEY: &str = "HONEYCOMB_API_KEY";
+
+/// The destination: `OTEL_EXPORTER_OTLP_TRACES_…` beats `OTEL_EXPORTER_OTLP_…` beats `HONEYCOMB_…`.
+pub(super) fn otlp(resolver: &mut Resolver<'_>) -> Option<OtlpConfig> {
+    check_protocol(resolver);
+    let (variable, text) = endpoint_text(resolver);
+    let endpoint = match parse_endpoint(&text, is_insecure(resolver), variable == HONEYCOMB_ENDPOINT) {
+        Ok(endpoint) => endpoint,
+        Err(remedy) => {
+            resolver.fault(&variable, remedy);
+            return None;
+        }
+    };
+    let is_tls = endpoint.scheme_str() == Some("https");
+    let is_honeycomb = is_honeycomb_host(&endpoint);
+    let headers = headers(resolver, variable == HONEYCOMB_ENDPOINT || is_honeycomb, is_honeycomb);
+    let concurrency = match resolver.raw.get("AGENT_EXPORT_CONCURRENCY") {
+        Some(_) => resolver.own("AGENT_EXPORT_CONCURRENCY", values::count),
+        None => None,
+    };
+    Some(OtlpConfig {
+        endpoint,
+        headers,
+        compression: compression(resolver).unwrap_or(if is_tls { Compression::Gzip } else { Compression::None }),
+        timeout: timeout(resolver),
+        certificate: text_of(resolver, "CERTIFICATE").map(|(_, path)| PathBuf::from(path)),
+        client_identity: client_identity(resolver),
+        concurrency: concurrency.unwrap_or(if is_honeycomb { 4 } else { 1 }),
+    })
+}
+
+/// The value of the variable for traces, else of the general one, with the variable's name.
+fn text_of(resolver: &Resolver<'_>, name: &str) -> Option<(String, String)> {
+    ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"].into_iter().find_map(|prefix| {
+        let variable = format!("{prefix}{name}");
+        let text = resolver.raw.text(&variable)?.to_owned();
+        Some((variable, text))
+    })
+}
+
+fn endpoint_text(resolver: &Resolver<'_>) -> (String, String) {
+    text_of(resolver, "ENDPOINT").unwrap_or_else(|| {
+        let text = resolver.raw.text(HONEYCOMB_ENDPOINT).unwrap_or("https://api.honeycomb.io");
+        (HONEYCOMB_ENDPOINT.to_owned(), text.to_owned())
+    })
+}
+
+fn check_protocol(resolver: &mut Resolver<'_>) {
+    if let Some((variable, protocol)) = text_of(resolver, "PROTOCOL").filter(|(_, protocol)| protocol != "grpc") {
+        resolver.fault(&variable, format!("this version speaks grpc, not {protocol}: remove the variable, and give the server's gRPC port (4317 is usual)"));
+    }
+}
+
+fn is_insecure(resolver: &mut Resolver<'_>) -> bool {
+    let variable = text_of(resolver, "INSECURE").map(|(variable, _)| variable);
+    variable.and_then(|variable| resolver.otel(&variable, values::switch)).unwrap_or(false)
+}
+
+/// Scheme, host and port. Without a scheme it is TLS unless said otherwise; without a port it is the usual one.
+fn parse_endpoint(text: &str, insecure: bool, is_honeycomb: bool) -> Result<Uri, String> {
+    let example = "use a URL such as http://collector:4317 or https://api.honeycomb.io";
+    let text = text.trim().trim_end_matches('/');
+    let text = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("{}://{text}", if insecure { "http" } else { "https" })
+    };
+    let uri: Uri = text.parse().map_err(|_| example.to_owned())?;
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or_else(|| example.to_owned())?;
+    if !matches!(scheme, "http" | "https") {
+        return Err(example.to_owned());
+    }
+    let usual = if is_honeycomb && scheme == "https" { 443 } else { default_port(scheme, host) };
+    let port = uri.port_u16().unwrap_or(usual);
+    format!("{scheme}://{host}:{port}").parse().map_err(|_| example.to_owned())
+}
+
+fn default_port(scheme: &str, host: &str) -> u16 {
+    if scheme == "https" && is_honeycomb_name(host) { 443 } else { 4317 }
+}
+
+fn is_honeycomb_host(endpoint: &Uri) -> bool {
+    endpoint.host().is_some_and(is_honeycomb_name)
+}
+
+fn is_honeycomb_name(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    host == "honeycomb.io" || host.ends_with(".honeycomb.io")
+}
+
+/// The key goes to the endpoint that it is meant for, and to no other.
+fn headers(resolver: &mut Resolver<'_>, gets_key: bool, needs_key: bool) -> Vec<(String, Secret)> {
+    let mut headers: Vec<(String, Secret)> = Vec::new();
+    if let Some((variable, _)) = text_of(resolver, "HEADERS") {
+        for (name, value) in resolver.otel(&variable, values::pairs).unwrap_or_default() {
+            headers.push((name.to_ascii_lowercase(), Secret::new(value)));
+        }
+    }
+    let key = resolver.raw.text(API_KEY).map(|key| key.trim().to_owned());
+    let has_key = headers.iter().any(|(name, _)| name == "x-honeycomb-team");
+    match key {
+        Some(key) if gets_key && !has_key => {
+            if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+                resolver.fault(API_KEY, "a key has only letters, digits, - and _: copy it again");
+            }
+            if is_classic(&key) {
+                let dataset = resolver.raw.text("HONEYCOMB_DATASET").unwrap_or("hny-network-agent").to_owned();
+                headers.push(("x-honeycomb-dataset".to_owned(), Secret::new(dataset)));
+            }
+            headers.push(("x-honeycomb-team".to_owned(), Secret::new(key)));
+        }
+        None if needs_key && !has_key => resolver.fault(
+            API_KEY,
+            "it is not set: set it to a Honeycomb ingest key (Honeycomb → Environment settings → API keys), \
+             or set OTEL_EXPORTER_OTLP_ENDPOINT to send to a Collector, or use --export pretty to see spans here",
+        ),
+        _ => {}
+    }
+    headers
+}
+
+/// A classic key names no environment, so that the dataset must be said (32 hexadecimal digits, or `hc?ic_…`).
+fn is_classic(key: &str) -> bool {
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    (key.len() == 32 && key.bytes().all(is_hex)) || (key.len() == 64 && key.starts_with("hc") && key.get(3..6) == Some("ic_"))
+}
+
+fn compression(resolver: &mut Resolver<'_>) -> Option<Compression> {
+    let (variable, _) = text_of(resolver, "COMPRESSION")?;
+    resolver.otel(&variable, |text| match text.trim().to_ascii_lowercase().as_str() {
+        "gzip" => Ok(Compression::Gzip),
+        "zstd" => Ok(Compression::Zstd),
+        "none" => Ok(Compression::None),
+        _ => Err("use gzip, zstd or none".to_owned()),
+    })
+}
+
+fn timeout(resolver: &mut Resolver<'_>) -> Duration {
+    let variable = text_of(resolver, "TIMEOUT").map(|(variable, _)| variable);
+    variable.and_then(|variable| resolver.otel(&variable, millis)).unwrap_or(Duration::from_secs(10))
+}
+
+fn client_identity(resolver: &mut Resolver<'_>) -> Option<(PathBuf, PathBuf)> {
+    match (text_of(resolver, "CLIENT_CERTIFICATE"), text_of(resolver, "CLIENT_KEY")) {
+        (Some((_, certificate)), Some((_, key))) => Some((PathBuf::from(certificate), PathBuf::from(key))),
+        (Some((variable, _)), None) => {
+            resolver.fault(&variable, "a client certificate needs its key: set OTEL_EXPORTER_OTLP_CLIENT_KEY");
+            None
+        }
+        (None, Some((variable, _))) => {
+            resolver.fault(&variable, "a client key needs its certificate: set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE");
+            None
+        }
+        (None, None) => None,
+    }
+}

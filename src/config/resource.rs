@@ -1,0 +1,68 @@
+//! Dataset, downward API and attributes given by the user → the resource of all spans.
+
+use std::net::IpAddr;
+
+use super::resolve::Resolver;
+use super::values;
+use crate::span::Resource;
+
+/// Who observed the spans. What is said later replaces what was said before, but for the dataset and the version.
+pub(super) fn resource(resolver: &mut Resolver<'_>) -> Resource {
+    let mut resource = Resource::default();
+    let dataset = resolver.raw.text("HONEYCOMB_DATASET").unwrap_or("hny-network-agent").trim().to_owned();
+    resource.set("service.name", dataset.clone());
+    resource.set("service.version", env!("CARGO_PKG_VERSION"));
+    let node = resolver.raw.text("AGENT_NODE_NAME").map(str::to_owned);
+    if let Some(host) = node.clone().or_else(host_name) {
+        resource.set("host.name", host);
+    }
+    resource.set("telemetry.distro.name", env!("CARGO_PKG_NAME"));
+    resource.set("telemetry.distro.version", env!("CARGO_PKG_VERSION"));
+    for (variable, key) in [
+        ("AGENT_NODE_NAME", "k8s.node.name"),
+        ("AGENT_NODE_NAME", "meta.agent.node.name"),
+        ("AGENT_NODE_IP", "meta.agent.node.ip"),
+        ("AGENT_POD_NAME", "meta.agent.pod.name"),
+        ("AGENT_POD_IP", "meta.agent.pod.ip"),
+        ("AGENT_SERVICE_ACCOUNT_NAME", "meta.agent.serviceaccount.name"),
+    ] {
+        if let Some(text) = resolver.raw.text(variable) {
+            resource.set(key, text.to_owned());
+        }
+    }
+    // A value that cannot be decoded is discarded whole (OpenTelemetry specification, resource SDK).
+    let mut given = resolver.otel("OTEL_RESOURCE_ATTRIBUTES", values::pairs).unwrap_or_default();
+    if resolver.raw.get("ADDITIONAL_ATTRIBUTES").is_some() {
+        given.extend(resolver.own("ADDITIONAL_ATTRIBUTES", values::pairs).unwrap_or_default());
+    }
+    for (name, value) in given {
+        resource.set(name, value);
+    }
+    // The dataset of the spans is what the user of the old agent expects it to be.
+    resource.set("service.name", dataset);
+    resource.set("service.version", env!("CARGO_PKG_VERSION"));
+    resource
+}
+
+/// Addresses that are this machine's by the downward API.
+pub(super) fn own_addresses(resolver: &mut Resolver<'_>) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    for variable in ["AGENT_NODE_IP", "AGENT_POD_IP"] {
+        if resolver.raw.get(variable).is_none() {
+            continue;
+        }
+        let parse = |text: &str| {
+            values::list(text)
+                .map(|address| address.parse().map_err(|_| "use an IP address, such as 10.0.0.1".to_owned()))
+                .collect::<Result<Vec<IpAddr>, _>>()
+        };
+        addresses.extend(resolver.own(variable, parse).unwrap_or_default());
+    }
+    addresses
+}
+
+/// The machine's own name.
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    name.ok().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+}

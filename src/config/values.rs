@@ -1,0 +1,118 @@
+//! Texts → sizes, times, switches, lists and pairs.
+
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+
+/// `true` or `false`, without regard to case.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err("use true or false".to_owned()),
+    }
+}
+
+/// Bytes: a number, alone or with `k`, `M`, `G` (1000) or `Ki`, `Mi`, `Gi` (1024), and `B` or not.
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let (number, unit) = split_unit(text);
+    let unit = unit.to_ascii_lowercase();
+    let factor: usize = match unit.strip_suffix('b').unwrap_or(&unit) {
+        "" => 1,
+        "k" => 1000,
+        "m" => 1_000_000,
+        "g" => 1_000_000_000,
+        "ki" => 1 << 10,
+        "mi" => 1 << 20,
+        "gi" => 1 << 30,
+        _ => return Err("use a number of bytes, such as 33554432 or 32MiB".to_owned()),
+    };
+    let bytes = number.parse::<usize>().ok().and_then(|number| number.checked_mul(factor));
+    bytes.ok_or_else(|| "use a number of bytes, such as 33554432 or 32MiB".to_owned())
+}
+
+/// A time: a number with `ms`, `s`, `m` or `h`.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split_unit(text);
+    let millis: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("use a number with its unit, such as 500ms, 5s or 10m".to_owned()),
+    };
+    let millis = number.parse::<u64>().ok().and_then(|number| number.checked_mul(millis));
+    millis.map(Duration::from_millis).ok_or_else(|| "use a number with its unit, such as 500ms, 5s or 10m".to_owned())
+}
+
+/// A whole number of at least 1.
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err("use a whole number of at least 1".to_owned()),
+    }
+}
+
+/// Elements between commas, trimmed, without empty ones.
+pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|element| !element.is_empty())
+}
+
+/// `name=value` pairs between commas, percent-decoded (W3C baggage, as the OpenTelemetry specification uses it).
+pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+    list(text)
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} has no ="))?;
+            let decode = |text: &str| {
+                percent_decode_str(text.trim()).decode_utf8().map(String::from).map_err(|_| "it is not UTF-8".to_owned())
+            };
+            let name = decode(name)?;
+            if name.is_empty() { Err(format!("{pair:?} has no name")) } else { Ok((name, decode(value)?)) }
+        })
+        .collect()
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let text = text.trim();
+    let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number, unit.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_take_units() {
+        for (text, bytes) in [("0", 0), ("17", 17), ("64k", 64_000), ("64KiB", 65_536), ("2 MiB", 2 << 20), ("1GB", 1_000_000_000), ("1gi", 1 << 30)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "k", "-1", "1.5M", "10 apples", "99999999999999999999"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_need_units() {
+        for (text, millis) in [("5s", 5000), ("500ms", 500), ("10m", 600_000), ("2h", 7_200_000), ("0s", 0)] {
+            assert_eq!(time(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "5", "s", "-5s", "1d"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pairs_are_decoded() {
+        let wanted = vec![("a".to_owned(), "1,2".to_owned()), ("b".to_owned(), String::new())];
+        assert_eq!(pairs("a=1%2C2, b= ,"), Ok(wanted));
+        assert!(pairs("a").is_err() && pairs("=1").is_err() && pairs("a=%ff").is_err());
+    }
+
+    #[test]
+    fn switches_are_true_or_false() {
+        assert_eq!((switch("TRUE"), switch("false")), (Ok(true), Ok(false)));
+        assert!(switch("maybe").is_err());
+    }
+}
