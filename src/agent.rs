@@ -1,1 +1,262 @@
 //! `Config` → a running agent: builds every part, owns every queue and the order of start and stop.
+//!
+//! Stop order: the source stops → the worker finishes its pipeline → the queue closes → the last batch goes out,
+//! within a deadline.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::capture::{self, CaptureError, SourceConfig, default_filter};
+use crate::config::{Config, Mode};
+use crate::export::{self, ExportCounters, ExportError, OutputConfig, Spans};
+use crate::metadata::{HostAddresses, NoAddresses};
+use crate::pipeline::Pipeline;
+use crate::span::{LocalAddresses, SpanBuilder};
+use crate::telemetry::progress::Progress;
+use crate::telemetry::statistics::Statistics;
+use crate::worker::{self, Stop, WorkerHandle, WorkerReport};
+
+/// How often progress is shown.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How the agent ended, as an exit code.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// 0.
+    Well,
+    /// 65: the capture file cannot be read, or is none.
+    BadInput,
+    /// 69: capture is not permitted, or there is no such interface.
+    NoCapture,
+    /// 1: anything else.
+    Failed,
+    /// 130 or 143: a second signal stopped the agent at once.
+    Killed(u8),
+}
+
+impl Ending {
+    /// The exit code.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Well => 0,
+            Self::BadInput => 65,
+            Self::NoCapture => 69,
+            Self::Failed => 1,
+            Self::Killed(code) => code,
+        }
+    }
+}
+
+/// Does what the configuration says, until a file ends or a signal comes.
+///
+/// # Errors
+/// Only what stops the agent before it has begun.
+pub fn run(config: Config) -> anyhow::Result<Ending> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the asynchronous runtime")?;
+    let ending = match config.mode {
+        Mode::Run => runtime.block_on(capture_and_export(config)),
+        Mode::Check => Ok(runtime.block_on(crate::check::run(config))),
+    };
+    // Nobody waits for a name server that does not answer.
+    runtime.shutdown_background();
+    ending
+}
+
+/// What tells the agent to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// The next signal, as the exit code of a program that it ended.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 130,
+            _ = self.terminate.recv() => 143,
+        }
+    }
+}
+
+async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
+    let mut signals = Signals::new()?;
+    leave_out_own_export(&mut config).await;
+    let source = match capture::open(&config.source) {
+        Ok(source) => source,
+        Err(error) => return Ok(report(&error)),
+    };
+    announce(&config);
+    let stop = Stop::default();
+    let (sender, receiver) = worker::exchange_queue(config.export.batch.queue_bytes, config.export.batch.when_full);
+    let pipeline = Pipeline::new(config.pipeline);
+    let mut worker =
+        worker::start("worker-0", source, pipeline, sender, stop.clone()).context("cannot start a thread")?;
+    let counters = Arc::<ExportCounters>::default();
+    let (stop_export, stopped) = watch::channel(false);
+    let spans = Spans {
+        builder: SpanBuilder::new(config.spans.clone()),
+        local: local_addresses(&config),
+        resource: config.resource.clone(),
+    };
+    let mut exporter = tokio::spawn(export::run(receiver, spans, config.export.clone(), counters.clone(), stopped));
+    let size = match &config.source {
+        SourceConfig::File(file) => capture::size(file),
+        SourceConfig::Live(_) => None,
+    };
+    let running = Running { stop, stop_export, progress: Progress::new(size) };
+    let (report, exported) = match running.wait(&mut worker, &mut exporter, &mut signals).await {
+        Ok(both) => both,
+        Err(killed) => return Ok(killed),
+    };
+    Ok(conclude(&config, report, exported, &counters))
+}
+
+/// What is told to stop.
+struct Running {
+    stop: Stop,
+    stop_export: watch::Sender<bool>,
+    progress: Progress,
+}
+
+type Exported = Result<(), ExportError>;
+
+impl Running {
+    /// Waits for the worker and the exporter; the first signal stops both in order, the second ends the wait.
+    async fn wait(
+        self,
+        worker: &mut WorkerHandle,
+        exporter: &mut JoinHandle<Exported>,
+        signals: &mut Signals,
+    ) -> Result<(WorkerReport, Exported), Ending> {
+        let mut signalled = false;
+        let mut exported: Option<Exported> = None;
+        let mut finished: Option<WorkerReport> = None;
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            if let Some(report) = finished.take_if(|_| exported.is_some()) {
+                self.progress.finish();
+                return Ok((report, exported.unwrap_or(Ok(()))));
+            }
+            tokio::select! {
+                report = worker.finished(), if finished.is_none() => finished = Some(report),
+                result = &mut *exporter, if exported.is_none() => {
+                    // Without anybody to export to there is nothing to capture for.
+                    self.stop.set();
+                    exported = Some(result.unwrap_or_else(|error| Err(ExportError::Unreachable(error.to_string()))));
+                }
+                code = signals.next() => {
+                    if signalled {
+                        tracing::warn!("A second signal: stopping at once.");
+                        return Err(Ending::Killed(code));
+                    }
+                    signalled = true;
+                    tracing::info!("Stopping; a second signal stops at once.");
+                    self.stop.set();
+                    self.stop_export.send_replace(true);
+                }
+                _ = tick.tick() => self.progress.at(worker.snapshot().position),
+            }
+        }
+    }
+}
+
+/// The default filter leaves out the agent's own connections to its destination.
+async fn leave_out_own_export(config: &mut Config) {
+    let (OutputConfig::Otlp(otlp), SourceConfig::Live(live)) = (&config.export.output, &mut config.source) else {
+        return;
+    };
+    if config.own_filter {
+        return;
+    }
+    let (Some(host), Some(port)) = (otlp.endpoint.host(), otlp.endpoint.port_u16()) else { return };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let lookup = tokio::time::timeout(Duration::from_secs(2), tokio::net::lookup_host((host, port))).await;
+    match lookup {
+        Ok(Ok(found)) => live.filter = default_filter(&found.collect::<Vec<SocketAddr>>()),
+        Ok(Err(error)) => tracing::debug!(%error, host, "Cannot resolve the destination; its traffic is not left out."),
+        Err(_) => tracing::debug!(host, "The name server does not answer; the destination's traffic is not left out."),
+    }
+}
+
+fn local_addresses(config: &Config) -> Arc<dyn LocalAddresses + Send + Sync> {
+    match config.source {
+        SourceConfig::File(_) => Arc::new(NoAddresses),
+        SourceConfig::Live(_) => Arc::new(HostAddresses::of_interfaces(config.own_addresses.iter().copied())),
+    }
+}
+
+fn announce(config: &Config) {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}.");
+    }
+    let destination = destination(&config.export.output);
+    match &config.source {
+        SourceConfig::File(file) => {
+            let path = file.path.as_ref().map_or("standard input".into(), |path| path.display().to_string());
+            tracing::debug!(file = %path, destination, "Reading.");
+        }
+        SourceConfig::Live(live) => {
+            let interfaces = live.interfaces.join(",");
+            tracing::info!(interfaces, destination, "Capturing.");
+            tracing::debug!(filter = live.filter, "The filter.");
+        }
+    }
+}
+
+/// Where spans go, in words.
+pub(crate) fn destination(output: &OutputConfig) -> String {
+    match output {
+        OutputConfig::Otlp(otlp) => otlp.endpoint.to_string(),
+        OutputConfig::Json => "standard output, as OTLP/JSON".to_owned(),
+        OutputConfig::Pretty => "standard output".to_owned(),
+        OutputConfig::None => "nowhere".to_owned(),
+    }
+}
+
+/// Says what broke, and the exit code for it.
+pub(crate) fn report(error: &CaptureError) -> Ending {
+    tracing::error!("{error}");
+    match error {
+        CaptureError::Unreadable { .. } | CaptureError::NotACapture { .. } => Ending::BadInput,
+        CaptureError::NotPermitted(_) | CaptureError::Interface(_) => Ending::NoCapture,
+        CaptureError::Filter { .. } | CaptureError::Failed(_) => Ending::Failed,
+    }
+}
+
+fn conclude(config: &Config, worker: WorkerReport, exported: Exported, counters: &ExportCounters) -> Ending {
+    let statistics = Statistics { worker: worker.snapshot, export: counters.snapshot() };
+    tracing::info!("{}.", statistics.summary());
+    if let Some(format) = config.stats {
+        write_to_standard_error(&statistics.report(format));
+    }
+    let mut ending = Ending::Well;
+    if let Err(error) = exported {
+        tracing::error!("{error}");
+        ending = Ending::Failed;
+    }
+    if let Err(error) = worker.result {
+        ending = report(&error);
+    }
+    ending
+}
+
+/// Writes what was asked for; nobody can be told when that fails.
+fn write_to_standard_error(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}

@@ -12,6 +12,7 @@
 //! | [`pipeline`] | the five above, assembled | | no |
 //! | [`worker`] | a source and a pipeline | a bounded queue of `Exchange`s | yes |
 //! | [`span`] | `Exchange` | [`span::Span`] | no |
+//! | [`metadata`] | an address | whose it is | yes |
 //! | [`export`] | `Span` | OTLP, JSON lines, text | yes |
 //!
 //! [`config`] resolves the command line and the environment, [`telemetry`] is the agent's own voice,
@@ -21,10 +22,12 @@
 
 pub mod agent;
 pub mod capture;
+mod check;
 pub mod config;
 pub mod exchange;
 pub mod export;
 pub mod http;
+pub mod metadata;
 pub mod packet;
 pub mod pipeline;
 pub mod span;

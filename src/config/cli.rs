@@ -40,7 +40,8 @@ impl Raw {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, clap::Error> {
         let matches = command().try_get_matches_from(arguments)?;
-        let mut raw = Self { check: matches.get_flag("check"), verbose: matches.get_count("verbose"), ..Self::default() };
+        let mut raw =
+            Self { check: matches.get_flag("check"), verbose: matches.get_count("verbose"), ..Self::default() };
         for setting in SETTINGS {
             let from_flag = setting.flag.and_then(|flag| {
                 let text = matches.get_many::<String>(flag)?.cloned().collect::<Vec<_>>().join(",");
@@ -56,7 +57,8 @@ impl Raw {
                 raw.values.insert(setting.variable, given);
             }
         }
-        raw.obsolete = OBSOLETE.into_iter().filter(|(name, _)| environment(name).is_some_and(|text| !text.is_empty())).collect();
+        raw.obsolete =
+            OBSOLETE.into_iter().filter(|(name, _)| environment(name).is_some_and(|text| !text.is_empty())).collect();
         Ok(raw)
     }
 
@@ -121,7 +123,8 @@ fn argument(setting: &Setting) -> Arg {
 fn otel_help() -> String {
     let mut help = format!("{}:\n", Group::OpenTelemetry.title());
     for setting in SETTINGS.iter().filter(|setting| setting.flag.is_none()) {
-        let default = if setting.default.is_empty() { String::new() } else { format!(" [default {}]", setting.default) };
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!(" [default {}]", setting.default) };
         help.push_str(format!("  {:<44}  {}{default}", setting.variable, setting.help).trim_end());
         help.push('\n');
     }

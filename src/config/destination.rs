@@ -135,7 +135,8 @@ fn headers(resolver: &mut Resolver<'_>, gets_key: bool, needs_key: bool) -> Vec<
 /// A classic key names no environment, so that the dataset must be said (32 hexadecimal digits, or `hc?ic_…`).
 fn is_classic(key: &str) -> bool {
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    (key.len() == 32 && key.bytes().all(is_hex)) || (key.len() == 64 && key.starts_with("hc") && key.get(3..6) == Some("ic_"))
+    (key.len() == 32 && key.bytes().all(is_hex))
+        || (key.len() == 64 && key.starts_with("hc") && key.get(3..6) == Some("ic_"))
 }
 
 fn compression(resolver: &mut Resolver<'_>) -> Option<Compression> {

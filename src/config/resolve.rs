@@ -58,7 +58,8 @@ pub(super) fn resolve(raw: &Raw, terminal: Terminal) -> Result<Config, Faults> {
 impl Resolver<'_> {
     /// The value of a setting of ours: parsed, or its default with a fault.
     pub(super) fn own<T>(&mut self, variable: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
-        let default = SETTINGS.iter().find(|setting| setting.variable == variable).map_or("", |setting| setting.default);
+        let default =
+            SETTINGS.iter().find(|setting| setting.variable == variable).map_or("", |setting| setting.default);
         if let Some(given) = self.raw.get(variable) {
             match parse(&given.text) {
                 Ok(value) => return Some(value),
@@ -223,10 +224,7 @@ impl Resolver<'_> {
             "json" => Ok(LogFormat::Json),
             _ => Err("use text or json".to_owned()),
         });
-        LogConfig {
-            level: level.unwrap_or(tracing::Level::INFO).max(more),
-            format: format.unwrap_or(LogFormat::Text),
-        }
+        LogConfig { level: level.unwrap_or(tracing::Level::INFO).max(more), format: format.unwrap_or(LogFormat::Text) }
     }
 
     fn stats(&mut self) -> Option<StatsFormat> {

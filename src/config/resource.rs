@@ -63,6 +63,7 @@ pub(super) fn own_addresses(resolver: &mut Resolver<'_>) -> Vec<IpAddr> {
 
 /// The machine's own name.
 fn host_name() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
     name.ok().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
 }

@@ -64,7 +64,10 @@ pub(super) fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
         .map(|pair| {
             let (name, value) = pair.split_once('=').ok_or_else(|| format!("{pair:?} has no ="))?;
             let decode = |text: &str| {
-                percent_decode_str(text.trim()).decode_utf8().map(String::from).map_err(|_| "it is not UTF-8".to_owned())
+                percent_decode_str(text.trim())
+                    .decode_utf8()
+                    .map(String::from)
+                    .map_err(|_| "it is not UTF-8".to_owned())
             };
             let name = decode(name)?;
             if name.is_empty() { Err(format!("{pair:?} has no name")) } else { Ok((name, decode(value)?)) }
@@ -85,7 +88,15 @@ mod tests {
 
     #[test]
     fn sizes_take_units() {
-        for (text, bytes) in [("0", 0), ("17", 17), ("64k", 64_000), ("64KiB", 65_536), ("2 MiB", 2 << 20), ("1GB", 1_000_000_000), ("1gi", 1 << 30)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("17", 17),
+            ("64k", 64_000),
+            ("64KiB", 65_536),
+            ("2 MiB", 2 << 20),
+            ("1GB", 1_000_000_000),
+            ("1gi", 1 << 30),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
         for text in ["", "k", "-1", "1.5M", "10 apples", "99999999999999999999"] {

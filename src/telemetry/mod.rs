@@ -1,1 +1,5 @@
-//! The agent's own voice: logs, progress, statistics, the summary at the end.
+//! The agent's own voice, on standard error: logs, progress, and what it has counted.
+
+pub mod logging;
+pub mod progress;
+pub mod statistics;

@@ -1,0 +1,91 @@
+//! `--check`: the resolved configuration, in words, and a try of everything that start-up needs.
+
+use std::io::Write;
+use std::time::Duration;
+
+use crate::agent::{Ending, destination, report};
+use crate::capture::{self, Received, SourceConfig};
+use crate::config::Config;
+use crate::export::{self, OutputConfig};
+
+/// Prints and tries; the first failure decides the exit code.
+pub(crate) async fn run(config: Config) -> Ending {
+    let mut lines = vec![format!("network-agent {}", env!("CARGO_PKG_VERSION")), String::new()];
+    lines.extend(describe(&config).into_iter().map(|(name, value)| format!("{name:<20} {value}")));
+    lines.extend(config.warnings.iter().map(|warning| format!("{:<20} {warning}", "warning")));
+    lines.push(String::new());
+    let mut ending = Ending::Well;
+    match try_source(&config.source) {
+        Ok(found) => lines.push(format!("{:<20} {found}", "source ok")),
+        Err(error) => {
+            lines.push(format!("{:<20} see below", "source FAILED"));
+            ending = report(&error);
+        }
+    }
+    match export::check(&config.export).await {
+        Ok(found) => lines.push(format!("{:<20} {found}", "destination ok")),
+        Err(error) => {
+            lines.push(format!("{:<20} {error}", "destination FAILED"));
+            if ending == Ending::Well {
+                ending = Ending::Failed;
+            }
+        }
+    }
+    // The reader may have gone; the exit code still says what was found.
+    let _ = writeln!(std::io::stdout().lock(), "{}", lines.join("\n"));
+    ending
+}
+
+fn describe(config: &Config) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    match &config.source {
+        SourceConfig::File(file) => {
+            let path = file.path.as_ref().map_or("standard input".into(), |path| path.display().to_string());
+            lines.push(("read", path));
+            lines.extend(file.filter.clone().map(|filter| ("filter", filter)));
+        }
+        SourceConfig::Live(live) => {
+            lines.push(("interfaces", live.interfaces.join(", ")));
+            lines.push(("filter", live.filter.clone()));
+            lines.push(("ring", format!("{} bytes", live.ring_bytes)));
+            lines.push(("snap length", format!("{} bytes", live.snap_length)));
+        }
+    }
+    lines.push(("destination", destination(&config.export.output)));
+    if let OutputConfig::Otlp(otlp) = &config.export.output {
+        for (name, _) in &otlp.headers {
+            lines.push(("header", format!("{name}: ********")));
+        }
+        lines.push(("compression", format!("{:?}", otlp.compression).to_ascii_lowercase()));
+        lines.push(("timeout", format!("{:?}", otlp.timeout)));
+        lines.push(("requests in flight", otlp.concurrency.to_string()));
+    }
+    let batch = &config.export.batch;
+    lines.push(("batch", format!("{} spans or {} bytes or {:?}", batch.max_spans, batch.max_bytes, batch.delay)));
+    lines.push(("queue", format!("{} bytes", batch.queue_bytes)));
+    lines.push(("headers reported", config.spans.headers.join(", ")));
+    lines.push(("sampler", format!("{:?}", config.spans.sampler)));
+    lines.push(("connections", format!("at most {}", config.pipeline.max_connections)));
+    lines.push(("exchange timeout", format!("{:?}", config.pipeline.exchange_timeout)));
+    for attribute in &config.resource.attributes {
+        if let crate::span::Value::String(value) = &attribute.value {
+            lines.push(("resource", format!("{} = {value}", attribute.key)));
+        }
+    }
+    lines
+}
+
+/// Opens the source and closes it again; of a file the first packets are read.
+fn try_source(config: &SourceConfig) -> Result<String, capture::CaptureError> {
+    let mut source = capture::open(config)?;
+    match config {
+        SourceConfig::Live(live) => Ok(format!("may capture on {}", live.interfaces.join(", "))),
+        SourceConfig::File(_) => {
+            let found = source.receive(Duration::ZERO, &mut |_| {})?;
+            Ok(match found {
+                Received::Packets(_) | Received::Idle { .. } => "it is a capture file".to_owned(),
+                Received::End => "it is a capture file without packets".to_owned(),
+            })
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! An address → whose it is.
+
+mod host;
+
+pub use host::{HostAddresses, NoAddresses};

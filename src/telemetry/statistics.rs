@@ -1,0 +1,184 @@
+//! Counters → the line at the end, and with `--stats` the table or the JSON object of all of them.
+
+use std::fmt::Write;
+
+use crate::config::StatsFormat;
+use crate::export::{DropReason, ExportSnapshot};
+use crate::packet::Discard;
+use crate::worker::WorkerSnapshot;
+
+/// Everything that was counted, from the packets to the spans.
+#[derive(Clone, Debug)]
+pub struct Statistics {
+    /// Packets to exchanges.
+    pub worker: WorkerSnapshot,
+    /// Exchanges to spans.
+    pub export: ExportSnapshot,
+}
+
+impl Statistics {
+    /// One line: what came in, what went out, and what was lost on the way and why.
+    pub fn summary(&self) -> String {
+        let counters = &self.worker.counters;
+        let mut line = format!(
+            "{} packets, {} connections, {} exchanges, {} spans",
+            counters.packet.packets, counters.tcp.connections, counters.exchange.emitted, self.export.spans_exported
+        );
+        let losses: Vec<String> = self
+            .rows()
+            .into_iter()
+            .filter(|row| row.meaning == Meaning::Loss && row.value > 0)
+            .map(|row| format!("{} {}", row.value, row.words))
+            .collect();
+        if !losses.is_empty() {
+            let _ = write!(line, "; {}", losses.join(", "));
+        }
+        line
+    }
+
+    /// All counters, by name.
+    pub fn report(&self, format: StatsFormat) -> String {
+        let rows = self.rows();
+        match format {
+            StatsFormat::Json => {
+                let object = rows.into_iter().map(|row| (row.name, row.value.into())).collect();
+                serde_json::Value::Object(object).to_string()
+            }
+            StatsFormat::Table => {
+                let width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+                let lines = rows.iter().map(|row| format!("{:width$}  {:>12}  {}", row.name, row.value, row.words));
+                lines.collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = self.packet_rows();
+        rows.extend(self.stream_rows());
+        rows.extend(self.exchange_rows());
+        rows.extend(self.export_rows());
+        rows
+    }
+
+    fn packet_rows(&self) -> Vec<Row> {
+        let (capture, packet) = (&self.worker.capture, &self.worker.counters.packet);
+        let mut rows = vec![
+            Row::count("capture.received", capture.received, "packets that passed the kernel's filter"),
+            Row::loss(
+                "capture.dropped_by_kernel",
+                capture.dropped_by_kernel,
+                "packets dropped by the kernel: enlarge AGENT_RING_BYTES",
+            ),
+            Row::loss("capture.dropped_by_interface", capture.dropped_by_interface, "packets dropped by the interface"),
+            Row::count("packet.packets", packet.packets, "packets read"),
+            Row::count("packet.wire_bytes", packet.wire_bytes, "bytes of them on the wire"),
+            Row::count("packet.segments", packet.segments, "of them TCP segments"),
+        ];
+        for reason in Discard::ALL {
+            let name = format!("packet.discarded.{}", reason.label());
+            rows.push(Row::count(name, packet.discarded(reason), "packets that gave no segment"));
+        }
+        rows.push(Row::loss(
+            "packet.abandoned_datagrams",
+            packet.abandoned_datagrams,
+            "datagrams whose fragments never came together",
+        ));
+        rows
+    }
+
+    fn stream_rows(&self) -> Vec<Row> {
+        let (tcp, http) = (&self.worker.counters.tcp, &self.worker.counters.http);
+        vec![
+            Row::count("tcp.connections", tcp.connections, "connections"),
+            Row::count("tcp.active", tcp.active, "of them known now"),
+            Row::loss("tcp.evicted", tcp.evicted, "connections forgotten: raise AGENT_MAX_CONNECTIONS"),
+            Row::count("tcp.bytes", tcp.bytes, "bytes delivered in order"),
+            Row::count("tcp.gaps", tcp.gaps, "gaps of bytes that were not captured"),
+            Row::loss("tcp.missing_bytes", tcp.missing_bytes, "bytes not captured"),
+            Row::count("tcp.retransmits", tcp.retransmits, "segments sent again"),
+            Row::count("tcp.duplicates", tcp.duplicates, "packets seen on another interface before"),
+            Row::count("tcp.out_of_order", tcp.out_of_order, "segments that came before their time"),
+            Row::loss("tcp.pending_overflows", tcp.pending_overflows, "holes given up: raise AGENT_MAX_PENDING_BYTES"),
+            Row::count("tcp.unknown_connection", tcp.unknown_connection, "empty segments of unknown connections"),
+            Row::count("http.requests", http.requests, "request heads"),
+            Row::count("http.responses", http.responses, "final response heads"),
+            Row::count("http.interim_responses", http.interim_responses, "interim response heads"),
+            Row::count("http.opaque_connections", http.opaque_connections, "connections that are not HTTP/1, or no longer"),
+            Row::count("http.http2_connections", http.http2_connections, "connections that are HTTP/2"),
+            Row::loss("http.malformed_heads", http.malformed_heads, "heads that could not be read"),
+            Row::count("http.skipped_bytes", http.skipped_bytes, "bytes skipped in search of a message"),
+        ]
+    }
+
+    fn exchange_rows(&self) -> Vec<Row> {
+        let exchange = &self.worker.counters.exchange;
+        vec![
+            Row::count("exchange.requests", exchange.requests, "requests"),
+            Row::count("exchange.emitted", exchange.emitted, "of them reported"),
+            Row::count("exchange.open", exchange.open, "of them still open"),
+            Row::count("exchange.unanswered", exchange.unanswered, "reported without a response"),
+            Row::loss("exchange.incomplete", exchange.incomplete, "exchanges incomplete in the capture"),
+            Row::loss("exchange.unmatched_responses", exchange.unmatched_responses, "responses whose request was not seen"),
+            Row::loss("exchange.overflows", exchange.overflows, "requests given up: raise AGENT_MAX_OPEN_EXCHANGES"),
+            Row::loss(
+                "exchange.queue_dropped",
+                self.worker.exchanges_dropped,
+                "exchanges dropped before export: raise AGENT_QUEUE_BYTES",
+            ),
+        ]
+    }
+
+    fn export_rows(&self) -> Vec<Row> {
+        let export = &self.export;
+        let mut rows = vec![
+            Row::count("export.exchanges_received", export.exchanges_received, "exchanges taken for export"),
+            Row::count("export.spans_exported", export.spans_exported, "spans exported"),
+            Row::count("export.spans_sampled_out", export.spans_sampled_out, "exchanges not sampled"),
+            Row::count("export.spans_waiting", export.spans_waiting, "spans waiting"),
+        ];
+        for reason in DropReason::ALL {
+            let name = format!("export.spans_dropped.{}", reason.label());
+            rows.push(Row::loss(name, export.dropped(reason), words_for(reason)));
+        }
+        rows.extend([
+            Row::count("export.batches", export.batches, "batches"),
+            Row::count("export.requests", export.requests, "attempts to send one"),
+            Row::count("export.retries", export.retries, "of them not the first"),
+            Row::count("export.bytes", export.bytes, "bytes sent, before compression"),
+        ]);
+        rows
+    }
+}
+
+const fn words_for(reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::QueueFull => "spans dropped while waiting: raise AGENT_QUEUE_BYTES",
+        DropReason::Rejected => "spans rejected by the destination",
+        DropReason::Refused => "spans refused by the destination",
+        DropReason::Shutdown => "spans not sent when the agent ended",
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Row {
+    name: String,
+    value: u64,
+    words: &'static str,
+    meaning: Meaning,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Meaning {
+    Count,
+    Loss,
+}
+
+impl Row {
+    fn count(name: impl Into<String>, value: u64, words: &'static str) -> Self {
+        Self { name: name.into(), value, words, meaning: Meaning::Count }
+    }
+
+    fn loss(name: impl Into<String>, value: u64, words: &'static str) -> Self {
+        Self { name: name.into(), value, words, meaning: Meaning::Loss }
+    }
+}
