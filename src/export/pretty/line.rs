@@ -229,12 +229,12 @@ impl<'a> Line<'a> {
         self.write_end(&mut row);
     }
 
-    /// The URL and what went wrong. When both do not fit, the URL is cut first, to no less than half of the room.
+    /// The URL and what went wrong. When both do not fit, the URL is cut first, to no less than a third of the room.
     fn write_end(&self, row: &mut Row<'_>) {
         let mark = if self.incomplete { "incomplete" } else { "" };
         let notes: usize =
             [&self.error, mark].iter().filter(|note| !note.is_empty()).map(|note| 2 + columns(note)).sum();
-        let after = row.remaining.map(|remaining| notes.min(remaining / 2));
+        let after = row.remaining.map(|remaining| notes.min(remaining * 2 / 3));
         row.remaining = row.remaining.zip(after).map(|(remaining, after)| remaining - after);
         row.cut(&[(DIM, &self.host), (PLAIN, &self.path)]);
         row.remaining = row.remaining.zip(after).map(|(remaining, after)| remaining + after);
