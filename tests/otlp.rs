@@ -1,5 +1,7 @@
 //! Spans → an OTLP/gRPC server in this process, over real sockets, and its answers back.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
