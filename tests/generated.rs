@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_GENERATED=1 cargo test --test generated` writes it anew.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;

@@ -243,7 +243,8 @@ mod tests {
     }
 
     fn hex_text(bytes: &[u8]) -> Json {
-        text_or_nothing(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        text_or_nothing(&digits.map(|digit| char::from_digit(digit.into(), 16).unwrap()).collect::<String>())
     }
 
     fn attributes_tree(attributes: &[KeyValue]) -> Json {
@@ -284,7 +285,7 @@ mod tests {
             let line = encode_batch(JsonFormat::new(&resource), &spans);
             let protobuf = encode_batch(OtlpFormat::new(&resource), &spans);
             let request = ours::collector::trace::v1::ExportTraceServiceRequest::decode(protobuf).unwrap();
-            prop_assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+            prop_assert_eq!(line.split(|byte| *byte == b'\n').count(), 2, "one line and its end");
             prop_assert!(line.ends_with(b"\n"));
             let parsed: Json = serde_json::from_slice(&line).unwrap();
             prop_assert_eq!(parsed, expected(&request));

@@ -57,3 +57,53 @@ impl Exporter for NullExporter {
         Ok(Accepted::default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes bytes, or fails.
+    #[derive(Default)]
+    struct Sink {
+        bytes: Vec<u8>,
+        error: Option<io::ErrorKind>,
+    }
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            match self.error {
+                Some(kind) => Err(kind.into()),
+                None => self.bytes.write(bytes),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn batch(text: &'static str) -> Batch {
+        Batch { bytes: text.into(), spans: 1, attempts: 0 }
+    }
+
+    #[tokio::test]
+    async fn batches_are_written_whole_and_in_order() {
+        let exporter = WriterExporter::new(Sink::default());
+        exporter.export(batch("one\n")).await.unwrap();
+        exporter.export(batch("two\n")).await.unwrap();
+        assert_eq!(exporter.writer.lock().unwrap().bytes, b"one\ntwo\n");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_has_gone_is_no_fault() {
+        let exporter = WriterExporter::new(Sink { error: Some(io::ErrorKind::BrokenPipe), ..Sink::default() });
+        assert!(matches!(exporter.export(batch("line\n")).await, Err(Failure::Closed)));
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told() {
+        let exporter = WriterExporter::new(Sink { error: Some(io::ErrorKind::StorageFull), ..Sink::default() });
+        let failure = exporter.export(batch("line\n")).await.unwrap_err();
+        assert!(matches!(failure, Failure::Output(error) if error.kind() == io::ErrorKind::StorageFull));
+    }
+}

@@ -229,19 +229,19 @@ impl<'a> Line<'a> {
         self.write_end(&mut row);
     }
 
-    /// The URL and what went wrong. When both do not fit, the URL is cut first, to no less than half of the room.
+    /// The URL and what went wrong. When both do not fit, the URL is cut first, to no less than a third of the room.
     fn write_end(&self, row: &mut Row<'_>) {
         let mark = if self.incomplete { "incomplete" } else { "" };
         let notes: usize =
             [&self.error, mark].iter().filter(|note| !note.is_empty()).map(|note| 2 + columns(note)).sum();
-        let after = row.remaining.map(|remaining| notes.min(remaining / 2));
+        let after = row.remaining.map(|remaining| notes.min(remaining * 2 / 3));
         row.remaining = row.remaining.zip(after).map(|(remaining, after)| remaining - after);
-        row.cut(&[(DIM, &self.host), (PLAIN, &self.path)]);
+        row.url(&self.host, &self.path);
         row.remaining = row.remaining.zip(after).map(|(remaining, after)| remaining + after);
         for (style, note) in [(FAILED, self.error.as_ref()), (WARNING, mark)] {
             if !note.is_empty() {
                 row.gap(2);
-                row.cut(&[(style, note)]);
+                row.cut(style, note);
             }
         }
         row.end();
@@ -344,20 +344,28 @@ impl Row<'_> {
         self.out.resize(self.out.len() + width, b' ');
     }
 
-    /// Texts one after the other; when they do not fit, an ellipsis ends them.
-    fn cut(&mut self, texts: &[(Style, &str)]) {
-        let total: usize = texts.iter().map(|(_, text)| columns(text)).sum();
-        let cut = self.remaining.is_some_and(|remaining| remaining > 0 && total > remaining);
-        if cut {
-            self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(1));
+    /// Host and path. When they do not fit, the path has two thirds of the room: hosts are alike, paths are not.
+    fn url(&mut self, host: &str, path: &str) {
+        if let Some(room) = self.remaining {
+            let for_host = (room / 3).max(room.saturating_sub(columns(path))).min(room);
+            self.remaining = Some(for_host);
+            self.cut(DIM, host);
+            self.remaining = self.remaining.map(|unused| room - for_host + unused);
+        } else {
+            self.cell(DIM, host);
         }
-        for (style, text) in texts {
-            self.cell(*style, text);
-        }
-        if cut {
-            // A wide character may have left a column free.
-            self.remaining = self.remaining.map(|remaining| remaining + 1);
-            self.cell(DIM, "…");
+        self.cut(PLAIN, path);
+    }
+
+    /// Text that ends with an ellipsis when it does not fit.
+    fn cut(&mut self, style: Style, text: &str) {
+        match self.remaining {
+            Some(room @ 1..) if columns(text) > room => {
+                let text = fitting(text, room - 1);
+                self.cell(style, text);
+                self.cell(DIM, "…");
+            }
+            _ => self.cell(style, text),
         }
     }
 

@@ -214,6 +214,14 @@ mod tests {
     }
 
     #[test]
+    fn on_a_narrow_terminal_a_long_host_leaves_room_for_the_path() {
+        let mut span = get_span("GET", "/items/42");
+        set(&mut span, attribute("server.address", "inventory.shop.svc.cluster.local"));
+        let text = text(PrettyFormat::new(Screen::Terminal(|| Some(80)), Colour::Off), [&span]);
+        assert!(text.ends_with(" inventory.shop.sv…/items/42\n"), "{text}");
+    }
+
+    #[test]
     fn a_pipe_gets_long_paths_whole_and_no_header() {
         let long = "/very/long/path".repeat(100);
         let line = piped(&get_span("GET", &long));
