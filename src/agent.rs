@@ -30,6 +30,8 @@ const TICK: Duration = Duration::from_millis(100);
 pub enum Ending {
     /// 0.
     Well,
+    /// 64: a setting turned out to be unusable only when it was used.
+    BadConfiguration,
     /// 65: the capture file cannot be read, or is none.
     BadInput,
     /// 69: capture is not permitted, or there is no such interface.
@@ -45,6 +47,7 @@ impl Ending {
     pub const fn code(self) -> u8 {
         match self {
             Self::Well => 0,
+            Self::BadConfiguration => 64,
             Self::BadInput => 65,
             Self::NoCapture => 69,
             Self::Failed => 1,
@@ -221,7 +224,7 @@ fn announce(config: &Config) {
 /// Where spans go, in words.
 pub(crate) fn destination(output: &OutputConfig) -> String {
     match output {
-        OutputConfig::Otlp(otlp) => otlp.endpoint.to_string(),
+        OutputConfig::Otlp(otlp) => otlp.endpoint.to_string().trim_end_matches('/').to_owned(),
         OutputConfig::Json => "standard output, as OTLP/JSON".to_owned(),
         OutputConfig::Pretty => "standard output".to_owned(),
         OutputConfig::None => "nowhere".to_owned(),
@@ -238,6 +241,14 @@ pub(crate) fn report(error: &CaptureError) -> Ending {
     }
 }
 
+/// The exit code for a broken export.
+pub(crate) const fn failure(error: &ExportError) -> Ending {
+    match error {
+        ExportError::Configuration(_) => Ending::BadConfiguration,
+        ExportError::Unreachable(_) | ExportError::Undelivered { .. } | ExportError::Output(_) => Ending::Failed,
+    }
+}
+
 fn conclude(config: &Config, worker: WorkerReport, exported: Exported, counters: &ExportCounters) -> Ending {
     let statistics = Statistics { worker: worker.snapshot, export: counters.snapshot() };
     tracing::info!("{}.", statistics.summary());
@@ -247,7 +258,7 @@ fn conclude(config: &Config, worker: WorkerReport, exported: Exported, counters:
     let mut ending = Ending::Well;
     if let Err(error) = exported {
         tracing::error!("{error}");
-        ending = Ending::Failed;
+        ending = failure(&error);
     }
     if let Err(error) = worker.result {
         ending = report(&error);

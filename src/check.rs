@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use crate::agent::{Ending, destination, report};
+use crate::agent::{Ending, destination, failure, report};
 use crate::capture::{self, Received, SourceConfig};
 use crate::config::Config;
 use crate::export::{self, OutputConfig};
@@ -27,7 +27,7 @@ pub(crate) async fn run(config: Config) -> Ending {
         Err(error) => {
             lines.push(format!("{:<20} {error}", "destination FAILED"));
             if ending == Ending::Well {
-                ending = Ending::Failed;
+                ending = failure(&error);
             }
         }
     }
@@ -64,7 +64,6 @@ fn describe(config: &Config) -> Vec<(&'static str, String)> {
     lines.push(("batch", format!("{} spans or {} bytes or {:?}", batch.max_spans, batch.max_bytes, batch.delay)));
     lines.push(("queue", format!("{} bytes", batch.queue_bytes)));
     lines.push(("headers reported", config.spans.headers.join(", ")));
-    lines.push(("sampler", format!("{:?}", config.spans.sampler)));
     lines.push(("connections", format!("at most {}", config.pipeline.max_connections)));
     lines.push(("exchange timeout", format!("{:?}", config.pipeline.exchange_timeout)));
     for attribute in &config.resource.attributes {

@@ -138,7 +138,9 @@ impl SpanBuilder {
             None => (Cow::Owned(exchange.server.ip().to_canonical().to_string()), Some(exchange.server.port())),
         };
         if settings.include_url {
-            list.text(semconv::URL_PATH, target.path.clone());
+            if !target.path.is_empty() {
+                list.text(semconv::URL_PATH, target.path.clone());
+            }
             if let Some(query) = target.query.clone().filter(|_| settings.include_query) {
                 list.text(semconv::URL_QUERY, query);
             }

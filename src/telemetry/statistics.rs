@@ -103,7 +103,11 @@ impl Statistics {
             Row::count("http.requests", http.requests, "request heads"),
             Row::count("http.responses", http.responses, "final response heads"),
             Row::count("http.interim_responses", http.interim_responses, "interim response heads"),
-            Row::count("http.opaque_connections", http.opaque_connections, "connections that are not HTTP/1, or no longer"),
+            Row::count(
+                "http.opaque_connections",
+                http.opaque_connections,
+                "connections that are not HTTP/1, or no longer",
+            ),
             Row::count("http.http2_connections", http.http2_connections, "connections that are HTTP/2"),
             Row::loss("http.malformed_heads", http.malformed_heads, "heads that could not be read"),
             Row::count("http.skipped_bytes", http.skipped_bytes, "bytes skipped in search of a message"),
@@ -118,7 +122,11 @@ impl Statistics {
             Row::count("exchange.open", exchange.open, "of them still open"),
             Row::count("exchange.unanswered", exchange.unanswered, "reported without a response"),
             Row::loss("exchange.incomplete", exchange.incomplete, "exchanges incomplete in the capture"),
-            Row::loss("exchange.unmatched_responses", exchange.unmatched_responses, "responses whose request was not seen"),
+            Row::loss(
+                "exchange.unmatched_responses",
+                exchange.unmatched_responses,
+                "responses whose request was not seen",
+            ),
             Row::loss("exchange.overflows", exchange.overflows, "requests given up: raise AGENT_MAX_OPEN_EXCHANGES"),
             Row::loss(
                 "exchange.queue_dropped",

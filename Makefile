@@ -1,0 +1,39 @@
+# Everything a developer or a visitor runs. Each target installs what it needs and says so.
+CARGO ?= cargo
+BINARY := target/release/network-agent
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test check bench fuzz
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what building needs
+	@scripts/setup.sh build
+
+build: setup ## build the release binary
+	$(CARGO) build --locked --release
+
+demo: ## see it work: a small server, a few requests, their spans, captured live
+	@scripts/setup.sh demo
+	@$(CARGO) build --locked --release --quiet
+	@scripts/demo.sh $(BINARY)
+
+test: ## run every test
+	@scripts/setup.sh test
+	$(CARGO) test --locked
+
+check: ## format, lints, documentation, layout, a short fuzz
+	@scripts/setup.sh build
+	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+	$(CARGO) test --locked --test tidy
+	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 5
+
+bench: setup ## measure the core
+	$(CARGO) bench --locked --bench pipeline
+
+fuzz: setup ## fuzz for ten minutes
+	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 600
