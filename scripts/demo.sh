@@ -14,7 +14,7 @@ cleanup() {
 trap cleanup EXIT
 
 # Settings of the caller's environment would change what is shown.
-agent() { env -u AGENT_EXPORT -u AGENT_INTERFACES -u AGENT_READ -u AGENT_FILTER -u OTEL_SDK_DISABLED LOG_LEVEL=info "$binary" "$@"; }
+agent=(env -u AGENT_EXPORT -u AGENT_INTERFACES -u AGENT_READ -u AGENT_FILTER -u AGENT_LOG_FORMAT LOG_LEVEL=info "$binary")
 
 # await SECONDS COMMAND…: until the command succeeds.
 await() {
@@ -29,7 +29,7 @@ await() {
 replay() {
   echo "This user may not capture, so here is a capture file instead: examples/shop.pcap"
   echo
-  agent --read "$here/examples/shop.pcap" --export pretty
+  "${agent[@]}" --read "$here/examples/shop.pcap" --export pretty
   echo
   echo "To see live traffic: sudo make demo, or sudo setcap cap_net_raw=ep $binary"
 }
@@ -40,7 +40,7 @@ await 10 test -s "$work/port" || { echo "The demo's server did not start." >&2; 
 port=$(cat "$work/port")
 
 [ -t 1 ] && export CLICOLOR_FORCE=1
-agent --interface lo --filter "tcp port $port" --export pretty >"$work/spans" 2>"$work/log" &
+"${agent[@]}" --interface lo --filter "tcp port $port" --export pretty >"$work/spans" 2>"$work/log" &
 agent_pid=$!
 pids+=("$agent_pid")
 ready() { grep -q 'Capturing' "$work/log" || ! kill -0 "$agent_pid" 2>/dev/null; }
