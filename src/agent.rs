@@ -116,13 +116,13 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         local: local_addresses(&config),
         resource: config.resource.clone(),
     };
-    let mut exporter = tokio::spawn(export::run(receiver, spans, config.export.clone(), counters.clone(), stopped));
+    let mut export_task = tokio::spawn(export::run(receiver, spans, config.export.clone(), counters.clone(), stopped));
     let size = match &config.source {
         SourceConfig::File(file) => capture::size(file),
         SourceConfig::Live(_) => None,
     };
     let running = Running { stop, stop_export, progress: Progress::new(size) };
-    let (report, exported) = match running.wait(&mut worker, &mut exporter, &mut signals).await {
+    let (report, exported) = match running.wait(&mut worker, &mut export_task, &mut signals).await {
         Ok(both) => both,
         Err(killed) => return Ok(killed),
     };
@@ -143,7 +143,7 @@ impl Running {
     async fn wait(
         self,
         worker: &mut WorkerHandle,
-        exporter: &mut JoinHandle<Exported>,
+        export_task: &mut JoinHandle<Exported>,
         signals: &mut Signals,
     ) -> Result<(WorkerReport, Exported), Ending> {
         let mut signalled = false;
@@ -157,7 +157,7 @@ impl Running {
             }
             tokio::select! {
                 report = worker.finished(), if finished.is_none() => finished = Some(report),
-                result = &mut *exporter, if exported.is_none() => {
+                result = &mut *export_task, if exported.is_none() => {
                     // Without anybody to export to there is nothing to capture for.
                     self.stop.set();
                     exported = Some(result.unwrap_or_else(|error| Err(ExportError::Unreachable(error.to_string()))));
@@ -210,7 +210,8 @@ fn announce(config: &Config) {
     let destination = destination(&config.export.output);
     match &config.source {
         SourceConfig::File(file) => {
-            let path = file.path.as_ref().map_or("standard input".into(), |path| path.display().to_string());
+            let path =
+                file.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
             tracing::debug!(file = %path, destination, "Reading.");
         }
         SourceConfig::Live(live) => {

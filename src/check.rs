@@ -40,7 +40,8 @@ fn describe(config: &Config) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     match &config.source {
         SourceConfig::File(file) => {
-            let path = file.path.as_ref().map_or("standard input".into(), |path| path.display().to_string());
+            let path =
+                file.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string());
             lines.push(("read", path));
             lines.extend(file.filter.clone().map(|filter| ("filter", filter)));
         }

@@ -421,7 +421,7 @@ async fn a_header_that_cannot_be_sent_is_a_fault_of_the_configuration_without_it
 
 fn export_config(otlp: OtlpConfig) -> ExportConfig {
     ExportConfig {
-        output: OutputConfig::Otlp(otlp),
+        output: OutputConfig::Otlp(Box::new(otlp)),
         batch: BatchConfig {
             max_spans: 512,
             max_bytes: 3 << 20,

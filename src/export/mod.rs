@@ -43,7 +43,6 @@ pub struct ExportConfig {
 
 /// A destination.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub enum OutputConfig {
     /// An OTLP/gRPC server.
     Otlp(Box<otlp::OtlpConfig>),

@@ -73,7 +73,7 @@ impl<'a> Attributes<'a> {
         if text.len() <= self.length_limit {
             return text;
         }
-        let end = text.floor_char_boundary(self.length_limit);
+        let end = (0..=self.length_limit).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         match text {
             Cow::Borrowed(text) => Cow::Borrowed(text.get(..end).unwrap_or_default()),
             Cow::Owned(mut text) => {

@@ -100,7 +100,7 @@ pub(super) fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
         let Some((host, rest)) = split_at(rest, b"]") else { return (authority, None) };
         return (host, rest.strip_prefix(b":").and_then(port));
     }
-    let colons = authority.iter().filter(|byte| **byte == b':').count();
+    let colons = memchr::memchr_iter(b':', authority).count();
     match split_at(authority, b":") {
         // More than one colon: an IPv6 address without its brackets.
         Some((host, rest)) if colons == 1 => (host, port(rest)),

@@ -309,7 +309,8 @@ proptest! {
         lines in prop::collection::vec("(Host|Forwarded|X-Forwarded-For|User-Agent|traceparent|b3): [ -~]{0,60}", 0..6),
         client_is_local: bool,
     ) {
-        let request = format!("GET {target} HTTP/1.1\r\n{}\r\n", lines.iter().map(|line| format!("{line}\r\n")).collect::<String>());
+        let lines: Vec<String> = lines.iter().map(|line| line.clone() + "\r\n").collect();
+        let request = format!("GET {target} HTTP/1.1\r\n{}\r\n", lines.concat());
         let Some(head) = RequestHead::parse(request.as_bytes()) else { return Ok(()) };
         let mut exchange = exchange(GET, Some("HTTP/1.1 200 OK"));
         exchange.request.head = head;

@@ -3,10 +3,11 @@
 //! Without loss, responses come in the order of their requests (RFC 9112 §9.3.2). After a loss that may have hidden
 //! a message, order alone proves nothing; then sequence and acknowledgement numbers decide, or nobody does:
 //!
-//! - A response whose first segment does not acknowledge the request's first byte was sent before the request came.
-//! - A response that begins before what the client had received when it sent the request was sent before it, too.
-//! - On a connection that does not pipeline, a request that was followed by a later one, sent after more bytes of
-//!   response had come, has been answered.
+//! - On a connection that does not pipeline, a response answers the last request that its sender had received when
+//!   it began to answer: the acknowledgement on its first segment lies within that request. When it lies beyond the
+//!   end of the last request that was captured, the request is one that was lost.
+//! - On a connection that pipelines, only a request sent after all that was lost had been received is surely next.
+//! - A response that begins before what the client had received when it sent the request was sent before it.
 //!
 //! What is left undecided is reported as incomplete, never guessed.
 
@@ -28,6 +29,10 @@ pub struct Pairing {
     client: Option<Direction>,
     /// What the present response is to `open`.
     response: Response,
+    /// The end of the responses seen so far.
+    response_end: Option<SequenceNumber>,
+    /// Whether a response to a request that was lost has been seen since the loss.
+    answered_hidden: bool,
     loss: Loss,
 }
 
@@ -120,7 +125,7 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
             // The request ended early, by its sender's will.
             Message::Abort(Role::Request) => self.request_done(),
             Message::Abort(Role::Response) => self.response_aborted(),
-            Message::Lost(Role::Request) => self.requests_lost(),
+            Message::Lost(Role::Request) => self.requests_lost(mark),
             Message::Lost(Role::Response) => self.responses_lost(mark.sequence),
             Message::Closed(Role::Request) => {}
             Message::Closed(Role::Response) => self.responses_closed(mark.at),
@@ -183,6 +188,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             self.emit_first(Outcome::Unknown, None);
         }
         self.pairing.note_pipelining(mark);
+        let uncertain = self.pairing.is_after_hidden_request(mark);
         let incomplete = !head.is_complete();
         self.pairing.open.push_back(Open {
             head,
@@ -191,16 +197,16 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             receiving: Receiving::Going,
             answer: None,
             incomplete,
-            uncertain: self.pairing.loss.request,
+            uncertain,
             retransmits_before: self.flow.retransmits,
         });
     }
 
     fn answer(&mut self, head: ResponseHead, mark: &Mark) {
+        self.pairing.response_end = Some(mark.sequence);
         let Some(first) = self.pairing.open.front_mut().filter(|_| self.pairing.response == Response::First) else {
             self.counters.unmatched_responses += 1;
-            // On a connection that does not pipeline, that was the answer to what the loss has hidden.
-            self.pairing.loss.request &= self.pairing.loss.pipelines;
+            self.pairing.answered_hidden = true;
             return;
         };
         first.incomplete |= !head.is_complete();
@@ -213,6 +219,9 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     }
 
     fn transfer(&mut self, role: Role, wire: u64, body: u64, packets: u32, at: Timestamp) {
+        if let (Role::Response, Some(end)) = (role, self.pairing.response_end.as_mut()) {
+            *end = end.advance(modulo(wire));
+        }
         let (transfer, incomplete) = match role {
             Role::Request => match self.pairing.open.back_mut() {
                 Some(Open { transfer, incomplete, receiving: Receiving::Going, .. }) => (transfer, incomplete),
@@ -269,18 +278,24 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         self.pairing.response = Response::None;
     }
 
-    fn requests_lost(&mut self) {
-        self.pairing.loss.request = true;
+    fn requests_lost(&mut self, mark: &Mark) {
+        // A segment that the snap length has cut was seen: it hides nothing but its own end.
+        let is_cut = mark.acknowledgement.is_some();
+        if !is_cut {
+            self.pairing.loss.request = true;
+            self.pairing.answered_hidden = false;
+        }
         if let Some(last) = self.pairing.open.back_mut().filter(|last| last.receiving == Receiving::Going) {
             last.incomplete = true;
+            if is_cut {
+                last.transfer.wire_bytes = u64::from(distance(mark.sequence, last.mark.sequence));
+            }
         }
         self.request_done();
     }
 
     fn responses_lost(&mut self, end: SequenceNumber) {
         self.pairing.loss.response = Some(end);
-        // A client that does not pipeline sends its next request after the answer to the hidden one: it was lost here.
-        self.pairing.loss.request &= self.pairing.loss.pipelines;
         if self.pairing.response == Response::First {
             if let Some(first) = self.pairing.open.front_mut() {
                 first.incomplete = true;
@@ -345,26 +360,31 @@ impl Pairing {
         if !self.has_loss() {
             return (first == 0).then_some(first);
         }
-        let possible = |index: &usize| {
-            self.open.get(*index).is_some_and(|open| open.answer.is_none() && open.may_be_answered_by(mark))
-        };
-        let mut candidates =
-            (first..self.open.len()).filter(possible).filter(|index| !self.is_superseded(*index, mark));
-        let candidate = candidates.next()?;
-        let certain = self.open.get(candidate).is_some_and(|open| !open.uncertain && self.came_after_loss(open));
-        (certain || (candidates.next().is_none() && self.open.get(candidate).is_some_and(|open| !open.uncertain)))
-            .then_some(candidate)
+        if self.loss.pipelines {
+            let surely_next =
+                |open: &&Open| !open.uncertain && self.came_after_loss(open) && open.may_be_answered_by(mark);
+            return self.open.get(first).filter(surely_next).map(|_| first);
+        }
+        let had_come = |open: &Open| mark.acknowledgement.is_none_or(|received| received.is_after(open.mark.sequence));
+        let last = self.open.iter().rposition(|open| open.answer.is_none() && had_come(open))?;
+        let is_it = |open: &&Open| !open.uncertain && open.may_be_answered_by(mark) && open.holds(mark);
+        self.open.get(last).filter(is_it).map(|_| last)
     }
 
-    /// Whether a later request shows that this one was answered before `mark`.
-    fn is_superseded(&self, index: usize, mark: &Mark) -> bool {
-        let Some(open) = self.open.get(index).filter(|_| !self.loss.pipelines) else { return false };
-        self.open.range(index + 1..).any(|later| {
-            matches!(
-                (open.mark.acknowledgement, later.mark.acknowledgement),
-                (Some(before), Some(after)) if after.is_after(before) && !after.is_after(mark.sequence)
-            )
-        })
+    /// Whether requests were lost before this one whose responses may still be to come. They are not when the client
+    /// had received more than the responses seen when it sent this one: it waits for its answers.
+    fn is_after_hidden_request(&mut self, mark: &Mark) -> bool {
+        if !self.loss.request {
+            return false;
+        }
+        let received_more = matches!(
+            (self.response_end, mark.acknowledgement),
+            (Some(end), Some(received)) if received.is_after(end)
+        );
+        let was_answered = self.answered_hidden || received_more;
+        let is_hidden = self.loss.pipelines || !was_answered;
+        self.loss.request = is_hidden;
+        is_hidden
     }
 
     /// Whether the response to `open` cannot be among the responses that were lost.
@@ -396,19 +416,37 @@ impl Pairing {
 
     /// A response was placed. When nothing else is open, what was lost can shift nothing any more.
     fn settle_loss(&mut self) {
-        if self.open.len() == 1 && !self.loss.request {
+        if self.open.len() == 1 && !self.loss.request && !self.loss.pipelines {
             self.loss.response = None;
         }
     }
 }
 
 impl Open {
+    /// Whether a response at `mark` was begun when its sender had received this request, or part of it, and no more;
+    /// a FIN takes a number, too.
+    fn holds(&self, mark: &Mark) -> bool {
+        let end = self.mark.sequence.advance(modulo(self.transfer.wire_bytes)).advance(1);
+        mark.acknowledgement.is_none_or(|received| !received.is_after(end))
+    }
+
     /// Whether sequence and acknowledgement numbers allow that a response at `mark` answers it.
     fn may_be_answered_by(&self, mark: &Mark) -> bool {
         let server_had_it = mark.acknowledgement.is_none_or(|received| received.is_after(self.mark.sequence));
         let sent_after = self.mark.acknowledgement.is_none_or(|received| !received.is_after(mark.sequence));
         server_had_it && sent_after
     }
+}
+
+/// A count of bytes as sequence numbers count them.
+const fn modulo(bytes: u64) -> u32 {
+    let [.., a, b, c, d] = bytes.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// `later - earlier`, zero when it is not later.
+fn distance(later: SequenceNumber, earlier: SequenceNumber) -> u32 {
+    u32::try_from(later.distance_from(earlier)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -68,9 +68,10 @@ impl SpanBuilder {
         let name = if self.is_known(&reading.method) { reading.method.clone() } else { Cow::Borrowed("HTTP") };
         let status = if reading.error.is_some() { Status::Error } else { Status::Unset };
         let (attributes, dropped_attributes) = self.attributes(&reading, rate);
-        let flags = caller.as_ref().map_or(HAS_IS_REMOTE | u32::from(SAMPLED), |caller| {
-            HAS_IS_REMOTE | IS_REMOTE | u32::from(caller.flags & RANDOM | SAMPLED)
-        });
+        let flags = caller.as_ref().map_or_else(
+            || HAS_IS_REMOTE | u32::from(SAMPLED),
+            |caller| HAS_IS_REMOTE | IS_REMOTE | u32::from(caller.flags & RANDOM | SAMPLED),
+        );
         let parent = caller.as_ref().map(|caller| caller.span_id);
         let trace_state = caller.map_or(Cow::Borrowed(""), |caller| match self.settings.sampler {
             Sampler::ParentBased { .. } => caller.trace_state,
@@ -257,7 +258,10 @@ fn add_sockets(list: &mut Attributes<'_>, exchange: &Exchange, kind: SpanKind) {
 
 fn add_sizes_and_times(list: &mut Attributes<'_>, exchange: &Exchange) {
     let request = &exchange.request.transfer;
-    let version = exchange.response.as_ref().map_or(exchange.request.head.version(), |part| part.head.version());
+    let version = match &exchange.response {
+        Some(part) => part.head.version(),
+        None => exchange.request.head.version(),
+    };
     list.text(semconv::NETWORK_PROTOCOL_VERSION, version.as_str());
     list.int(semconv::HTTP_REQUEST_BODY_SIZE, request.body_bytes);
     list.int(semconv::HTTP_REQUEST_SIZE, request.wire_bytes);

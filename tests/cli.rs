@@ -1,0 +1,153 @@
+//! The binary as its user meets it: exit codes, messages, and what is never printed.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+const SHOP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/shop.pcap");
+
+/// The binary, without the environment of whoever runs the tests.
+fn agent(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_network-agent"));
+    command.env_clear().env("NO_COLOR", "1").args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn message(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn printed(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn a_missing_key_says_how_to_set_it() {
+    let output = agent(&[]).output().unwrap();
+    assert_eq!(code(&output), 64);
+    let message = message(&output);
+    assert!(message.contains("HONEYCOMB_API_KEY") && message.contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{message}");
+}
+
+#[test]
+fn every_fault_is_listed_at_once_and_no_secret_is_shown() {
+    let output = agent(&["--loss-grace", "5", "--export", "fax"])
+        .env("AGENT_QUEUE_BYTES", "lots")
+        .env("HONEYCOMB_API_KEY", "hunter2 hunter2")
+        .output()
+        .unwrap();
+    let message = message(&output);
+    assert_eq!(code(&output), 64);
+    for part in ["--loss-grace = \"5\"", "--export = \"fax\"", "AGENT_QUEUE_BYTES = \"lots\"", "3 faults"] {
+        assert!(message.contains(part), "{part} is not in {message}");
+    }
+    assert!(!message.contains("hunter2"));
+}
+
+#[test]
+fn an_unknown_flag_is_a_bad_configuration_and_help_is_not() {
+    assert_eq!(code(&agent(&["--nope"]).output().unwrap()), 64);
+    let help = agent(&["--help"]).output().unwrap();
+    assert_eq!(code(&help), 0);
+    assert!(printed(&help).contains("Exit codes"));
+    let version = agent(&["--version"]).output().unwrap();
+    assert_eq!((code(&version), printed(&version)), (0, format!("network-agent {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_named_with_those_that_are() {
+    let output = agent(&["--interface", "eth99", "--export", "none"]).output().unwrap();
+    assert_eq!(code(&output), 69);
+    assert!(message(&output).contains("eth99") || message(&output).contains("CAP_NET_RAW"), "{}", message(&output));
+}
+
+#[test]
+fn files_that_cannot_be_read_say_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("notes.txt");
+    fs::write(&text, "these are notes, no packets").unwrap();
+    for (path, words) in [("/no/such/file.pcap", "No such file"), (text.to_str().unwrap(), "no capture file")] {
+        let output = agent(&["--read", path, "--export", "none"]).output().unwrap();
+        assert_eq!(code(&output), 65, "{path}");
+        assert!(message(&output).contains(path) && message(&output).contains(words), "{}", message(&output));
+    }
+}
+
+#[test]
+fn a_destination_that_refuses_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let output = agent(&["--read", SHOP, "--export", "otlp", "--shutdown-timeout", "300ms"])
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 1);
+    assert!(message(&output).contains(&endpoint) && message(&output).contains("not exported"), "{}", message(&output));
+}
+
+#[test]
+fn check_shows_the_configuration_without_its_secrets() {
+    let output = agent(&["--check", "--read", SHOP, "--export", "json"])
+        .env("OTEL_RESOURCE_ATTRIBUTES", "team=checkout")
+        .output()
+        .unwrap();
+    let text = printed(&output);
+    assert_eq!(code(&output), 0, "{text}");
+    assert!(
+        text.contains("team = checkout") && text.contains("source ok") && text.contains("destination ok"),
+        "{text}"
+    );
+    let output = agent(&["--check", "--read", SHOP, "--export", "otlp"])
+        .env("HONEYCOMB_API_KEY", "hunter2")
+        .env("HONEYCOMB_API_ENDPOINT", "http://127.0.0.1:1")
+        .output()
+        .unwrap();
+    let text = printed(&output) + &message(&output);
+    assert!(text.contains("x-honeycomb-team: ********") && !text.contains("hunter2"), "{text}");
+    assert_eq!(code(&output), 1);
+}
+
+#[test]
+fn the_key_goes_to_no_other_endpoint() {
+    let output = agent(&["--check", "--read", SHOP, "--export", "otlp"])
+        .env("HONEYCOMB_API_KEY", "hunter2")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+        .output()
+        .unwrap();
+    assert!(!printed(&output).contains("x-honeycomb-team"), "{}", printed(&output));
+}
+
+#[test]
+fn the_summary_counts_and_statistics_are_one_json_object() {
+    let output = agent(&["--read", SHOP, "--export", "none", "--stats", "json"]).output().unwrap();
+    assert_eq!(code(&output), 0);
+    let message = message(&output);
+    assert!(message.contains(" packets, "), "{message}");
+    let json = message.lines().find(|line| line.starts_with('{')).unwrap();
+    let counters: serde_json::Value = serde_json::from_str(json).unwrap();
+    let count = |name: &str| counters.get(name).and_then(serde_json::Value::as_u64).unwrap();
+    assert!(count("packet.packets") > 0);
+    assert_eq!(count("exchange.emitted"), count("export.spans_exported"));
+    assert_eq!(count("exchange.open"), 0);
+}
+
+#[test]
+fn standard_input_is_read_like_a_file() {
+    let from_file = agent(&["--read", SHOP, "--export", "json"]).output().unwrap();
+    let from_pipe = agent(&["--read", "-", "--export", "json"]).stdin(fs::File::open(SHOP).unwrap()).output().unwrap();
+    assert_eq!(code(&from_pipe), 0);
+    assert!(!from_file.stdout.is_empty() && from_file.stdout == from_pipe.stdout);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let mut child = agent(&["--read", SHOP, "--export", "pretty"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -1,0 +1,153 @@
+//! Checks on the source tree that rustc and clippy cannot make.
+#![expect(clippy::unwrap_used, reason = "a failed read is a failed test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The layers of the core and of spans, the inner first. Each may name itself and those before it.
+const LAYERS: [&str; 7] = ["time", "packet", "tcp", "http", "exchange", "pipeline", "span"];
+/// What is outside of them.
+const EDGES: [&str; 8] = ["capture", "worker", "metadata", "export", "config", "telemetry", "agent", "check"];
+/// What would make them depend on more than their input.
+const IO: [&str; 14] = [
+    "tokio",
+    "kube::",
+    "tonic",
+    "pcap::",
+    "tracing",
+    "rand::",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::fs",
+    "std::thread",
+    "std::sync::mpsc",
+    "Instant",
+    "SystemTime",
+    "std::env",
+];
+const MAX_LINES: usize = 500;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// Files of `folders` with their text, by path within the repository.
+fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for folder in folders {
+        rust_files(&root().join(folder), &mut files);
+    }
+    files.sort();
+    assert!(!files.is_empty());
+    files
+        .into_iter()
+        .map(|path| {
+            let text = fs::read_to_string(&path).unwrap();
+            (path.strip_prefix(root()).unwrap().display().to_string(), text)
+        })
+        .collect()
+}
+
+fn is_for_tests(path: &str) -> bool {
+    path.contains("/tests/") || path.ends_with("tests.rs") || path.ends_with("testing.rs")
+}
+
+fn production(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+    text[..end].lines()
+}
+
+/// Whether a line names the crate's module, on its own or in a group.
+fn names_module(line: &str, module: &str) -> bool {
+    line.contains(&format!("crate::{module}::")) || line.contains(&format!("crate::{module};"))
+}
+
+#[test]
+fn inner_layers_name_no_outer_ones_and_no_io() {
+    let mut faults = Vec::new();
+    for (path, text) in sources(&["src"]) {
+        let top = path.trim_start_matches("src/").split(['/', '.']).next().unwrap().to_owned();
+        let Some(own) = LAYERS.iter().position(|layer| *layer == top) else { continue };
+        if is_for_tests(&path) {
+            continue;
+        }
+        let outer = LAYERS[own + 1..].iter().chain(&EDGES);
+        for line in production(&text).filter(|line| !line.trim_start().starts_with("//")) {
+            for name in IO.iter().filter(|name| line.contains(**name)) {
+                faults.push(format!("{path} names {name}: {line}"));
+            }
+            for module in outer.clone().filter(|module| names_module(line, module)) {
+                faults.push(format!("{path} names the outer layer {module}: {line}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn files_are_short_and_say_what_they_do() {
+    let mut faults = Vec::new();
+    for (path, text) in sources(&["src", "tests", "benches", "fuzz/src"]) {
+        let generated = path.ends_with("generated.rs") && path.starts_with("src");
+        if !text.starts_with("//!") && !generated {
+            faults.push(format!("{path} does not begin with //!"));
+        }
+        let lines = production(&text).count();
+        if path.starts_with("src") && !is_for_tests(&path) && !generated && lines > MAX_LINES {
+            faults.push(format!("{path} has {lines} lines"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    let words = ["todo!(", "unimplemented!(", "TODO", "FIXME", "XXX", "#[ignore"];
+    let mut faults = Vec::new();
+    for (path, text) in sources(&["src", "fuzz/src", "benches"]) {
+        for word in words.iter().filter(|word| text.contains(**word)) {
+            faults.push(format!("{path} has {word}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Names of settings in a text.
+fn variables(text: &str) -> BTreeSet<String> {
+    let is_part = |character: char| character.is_ascii_uppercase() || character.is_ascii_digit() || character == '_';
+    let others = ["HTTP_HEADERS", "ADDITIONAL_ATTRIBUTES", "INCLUDE_REQUEST_URL", "LOG_LEVEL", "DEBUG"];
+    text.split(|character| !is_part(character))
+        .filter(|word| !word.ends_with('_') && word.len() > 4)
+        .filter(|word| {
+            ["AGENT_", "HONEYCOMB_", "OTEL_"].iter().any(|prefix| word.starts_with(prefix)) || others.contains(word)
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_readme_lists_the_settings_that_the_help_lists() {
+    let output = Command::new(env!("CARGO_BIN_EXE_network-agent")).arg("--help").output().unwrap();
+    let help = variables(&String::from_utf8(output.stdout).unwrap());
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let start = readme.find("## Settings").unwrap();
+    let length = readme[start + 3..].find("\n## ").unwrap_or(readme.len() - start - 3);
+    let listed = variables(&readme[start..start + 3 + length]);
+    assert!(help.len() > 40);
+    assert_eq!(help.difference(&listed).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the README");
+    assert_eq!(listed.difference(&help).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the help");
+}
