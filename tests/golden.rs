@@ -1,5 +1,5 @@
 //! Sample captures → the spans they must give. `UPDATE_GOLDEN=1` writes captures and expectations anew.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step is a failed test")]
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 mod support;
 

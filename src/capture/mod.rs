@@ -45,6 +45,11 @@ pub trait PacketSource: Send {
     fn position(&self) -> Option<u64> {
         None
     }
+
+    /// How long a packet that is captured now may stay unseen: who stops waits so much longer for the last ones.
+    fn delay(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What one wait on a source gave.

@@ -155,6 +155,8 @@ mod tests {
 
     use super::*;
 
+    const MILLI: u64 = 1_000_000;
+
     fn at(nanos: u64) -> Timestamp {
         Timestamp::from_nanos(nanos)
     }
@@ -167,7 +169,6 @@ mod tests {
         ) {
             let mut recency = Recency::default();
             let mut twin: Vec<(u32, Rank, u64)> = Vec::new();
-            const MILLI: u64 = 1_000_000;
             let slack = u64::try_from(SLACK.as_nanos()).unwrap();
             for (now, (action, index, rank)) in (10_000u64..).step_by(130).zip(steps) {
                 let now = now * MILLI;

@@ -139,23 +139,35 @@ impl Worker {
         WorkerReport { snapshot: self.publish(), result }
     }
 
-    /// Moves packets into the pipeline and exchanges into the queue.
-    #[expect(clippy::disallowed_methods, reason = "how often snapshots are published is a matter of the real clock")]
+    /// Moves packets into the pipeline and exchanges into the queue, until the source ends or `stop` is set and what
+    /// was captured before has been seen.
+    #[expect(clippy::disallowed_methods, reason = "when to publish and to end is a matter of the real clock")]
     fn pump(&mut self) -> Result<(), CaptureError> {
         let mut published = Instant::now();
         while !self.stop.is_set() {
-            match self.source.receive(WAIT, &mut |packet| self.pipeline.handle_packet(packet, &mut self.sender))? {
-                Received::Packets(_) => {}
-                Received::Idle { at } => self.pipeline.handle_timeout(at, &mut self.sender),
-                Received::End => break,
+            if self.turn(WAIT)? == Received::End {
+                return Ok(());
             }
-            self.sender.flush();
             if published.elapsed() >= PUBLISH {
                 published = Instant::now();
                 self.publish();
             }
         }
+        let end = Instant::now() + self.source.delay();
+        while let Some(wait) = end.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero()) {
+            self.turn(wait)?;
+        }
         Ok(())
+    }
+
+    fn turn(&mut self, wait: Duration) -> Result<Received, CaptureError> {
+        let received =
+            self.source.receive(wait, &mut |packet| self.pipeline.handle_packet(packet, &mut self.sender))?;
+        if let Received::Idle { at } = received {
+            self.pipeline.handle_timeout(at, &mut self.sender);
+        }
+        self.sender.flush();
+        Ok(received)
     }
 
     fn publish(&mut self) -> WorkerSnapshot {

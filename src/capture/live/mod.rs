@@ -93,6 +93,10 @@ impl PacketSource for LiveSource {
         Ok(if count > 0 { Received::Packets(count) } else { Received::Idle { at: present() } })
     }
 
+    fn delay(&self) -> Duration {
+        2 * GATHER
+    }
+
     fn statistics(&mut self) -> CaptureStatistics {
         self.interfaces.iter_mut().map(Interface::statistics).fold(self.past, CaptureStatistics::plus)
     }

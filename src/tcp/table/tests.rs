@@ -314,8 +314,8 @@ fn the_handshake_gives_its_round_trip_time() {
     }
     let mut table = ConnectionTable::new(limits(), 0);
     let mut rtt = Rtt(None);
-    let steps: [(&str, &str, u32, Option<u32>, TcpFlags, &[u8], u64); 4] = [
-        (CLIENT, SERVER, 9, None, TcpFlags::SYN, b"", 0),
+    let steps = [
+        (CLIENT, SERVER, 9, None, TcpFlags::SYN, &b""[..], 0),
         (SERVER, CLIENT, 49, Some(10), TcpFlags::SYN, b"", 20),
         (CLIENT, SERVER, 10, Some(50), TcpFlags::default(), b"", 30),
         (CLIENT, SERVER, 10, Some(50), TcpFlags::default(), b"x", 90),
