@@ -43,7 +43,13 @@ fn every_fault_is_listed_at_once_and_no_secret_is_shown() {
         .unwrap();
     let message = message(&output);
     assert_eq!(code(&output), 64);
-    for part in ["--loss-grace = \"5\"", "--export = \"fax\"", "AGENT_QUEUE_BYTES = \"lots\"", "3 faults"] {
+    for part in [
+        "--loss-grace = \"5\"",
+        "--export = \"fax\"",
+        "AGENT_QUEUE_BYTES = \"lots\"",
+        "HONEYCOMB_API_KEY = \"********\"",
+        "4 faults",
+    ] {
         assert!(message.contains(part), "{part} is not in {message}");
     }
     assert!(!message.contains("hunter2"));

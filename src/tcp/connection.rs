@@ -110,11 +110,15 @@ impl<S> Streams<S> {
 
     /// Declares lost what is certainly lost at `now`.
     pub(super) fn lose<H: StreamHandler<State = S>>(&mut self, now: Timestamp, cx: &mut Context<'_, H>) -> Verdict {
-        // Each turn either moves a stream on or ends the loop; two directions can wait for each other only once.
-        for turn in [Order::Causal, Order::Causal, Order::Any] {
-            for direction in [Direction::Up, Direction::Down] {
-                self.lose_in(direction, now, turn, cx);
-            }
+        // What one direction lacks may hold up the other, whose own loss is then no longer one.
+        for _ in 0..2 {
+            self.lose_in(Direction::Up, now, Order::Causal, cx);
+            self.lose_in(Direction::Down, now, Order::Causal, cx);
+        }
+        // Both wait for each other: no real conversation does that. One alone waits for the other's loss to be certain.
+        if self.up.certain_loss(now).is_some() && self.down.certain_loss(now).is_some() {
+            self.lose_in(Direction::Up, now, Order::Any, cx);
+            self.lose_in(Direction::Down, now, Order::Any, cx);
         }
         self.verdict()
     }

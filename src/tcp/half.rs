@@ -37,6 +37,8 @@ enum Anchor {
     Unknown,
     /// No data yet, but the peer has acknowledged up to here.
     Hinted,
+    /// The capture shows no data of this direction at all; its acknowledgements only move it on.
+    Silent,
     /// By a SYN, or by data.
     Known,
 }
@@ -108,7 +110,7 @@ impl Half {
             Anchor::Hinted if start.is_after(self.next) && distance(start, self.next) < MAX_WINDOW => {
                 self.anchor = Anchor::Known;
             }
-            Anchor::Hinted | Anchor::Unknown => {
+            Anchor::Hinted | Anchor::Silent | Anchor::Unknown => {
                 self.next = start;
                 self.anchor = Anchor::Known;
             }
@@ -132,8 +134,10 @@ impl Half {
                 self.next = number;
                 self.anchor = Anchor::Hinted;
             }
-            Anchor::Hinted if number.is_after(self.next) => self.next = number,
-            Anchor::Hinted | Anchor::Known => {}
+            // There was data, and it was not captured, or not yet.
+            Anchor::Hinted if number.is_after(self.next) => self.anchor = Anchor::Known,
+            Anchor::Silent if number.is_after(self.next) => self.next = number,
+            Anchor::Hinted | Anchor::Silent | Anchor::Known => {}
         }
         if self.acknowledged.is_none_or(|known| number.is_after(known)) {
             self.acknowledged = Some(number);
@@ -245,7 +249,7 @@ impl Half {
     /// Bytes of a direction that shows no data at all are not waited for again until it does.
     pub(super) fn forget_when_silent(&mut self) {
         if self.interface.is_none() {
-            self.anchor = Anchor::Hinted;
+            self.anchor = Anchor::Silent;
         }
     }
 

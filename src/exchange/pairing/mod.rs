@@ -188,7 +188,14 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             self.emit_first(Outcome::Unknown, None);
         }
         self.pairing.note_pipelining(mark);
+        let had_hidden = self.pairing.loss.request;
         let uncertain = self.pairing.is_after_hidden_request(mark);
+        if had_hidden && !uncertain {
+            // The client has its answers: those to what is still open were among what could not be told.
+            while !self.pairing.open.is_empty() {
+                self.emit_first(Outcome::Unknown, None);
+            }
+        }
         let incomplete = !head.is_complete();
         self.pairing.open.push_back(Open {
             head,
