@@ -453,7 +453,7 @@ fn talk(exchanges: &[(u8, usize, u8, usize)], mss: usize, pipelined: bool, link:
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(3000))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn without_loss_every_exchange_comes_once_with_exact_sizes(

@@ -194,7 +194,7 @@ impl Stream {
             }
             State::Searching => {
                 sink.counters().skipped_bytes += count;
-                true
+                false
             }
             State::Head => {
                 self.cut_head(sink);
