@@ -10,6 +10,7 @@ use network_agent::packet::LinkType;
 use network_agent::pipeline::PipelineConfig;
 use network_agent::time::Timestamp;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use support::frames::{in_fragments, in_vxlan, tagged};
 use support::{ACK, Conversation, FIN, Frame, Random, SYN, Side, reorder, run, run_with, say, snap};
 
@@ -453,7 +454,7 @@ fn talk(exchanges: &[(u8, usize, u8, usize)], mss: usize, pipelined: bool, link:
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig { cases: 1000, rng_seed: RngSeed::Fixed(20_261_123), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn without_loss_every_exchange_comes_once_with_exact_sizes(

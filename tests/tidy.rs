@@ -67,7 +67,7 @@ fn is_for_tests(path: &str) -> bool {
 }
 
 fn production(text: &str) -> impl Iterator<Item = &str> {
-    let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
     text[..end].lines()
 }
 

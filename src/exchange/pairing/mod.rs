@@ -85,6 +85,8 @@ struct Loss {
     request: bool,
     /// Several requests were under way at once.
     pipelines: bool,
+    /// Anything was lost at all.
+    seen: bool,
 }
 
 /// Pairing at work on one event: the open exchanges of the connection, and where results go.
@@ -141,7 +143,6 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
             self.emit_first(Outcome::Unknown, None);
         }
         self.pairing.response = Response::First;
-        self.pairing.settle_loss();
         match self.pairing.open.front().map(|open| open.head.method()) {
             Some(b"HEAD") => Answered::Head,
             Some(b"CONNECT") => Answered::Connect,
@@ -185,6 +186,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             // Its response is still to come and must not be taken for another's.
             self.counters.overflows += 1;
             self.pairing.loss.request = true;
+            self.pairing.loss.seen = true;
             self.emit_first(Outcome::Unknown, None);
         }
         self.pairing.note_pipelining(mark);
@@ -290,6 +292,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         let is_cut = mark.acknowledgement.is_some();
         if !is_cut {
             self.pairing.loss.request = true;
+            self.pairing.loss.seen = true;
             self.pairing.answered_hidden = false;
         }
         if let Some(last) = self.pairing.open.back_mut().filter(|last| last.receiving == Receiving::Going) {
@@ -303,6 +306,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
 
     fn responses_lost(&mut self, end: SequenceNumber) {
         self.pairing.loss.response = Some(end);
+        self.pairing.loss.seen = true;
         if self.pairing.response == Response::First {
             if let Some(first) = self.pairing.open.front_mut() {
                 first.incomplete = true;
@@ -407,8 +411,9 @@ impl Pairing {
         !open.uncertain && self.came_after_loss(open)
     }
 
-    fn has_loss(&self) -> bool {
-        self.loss.request || self.loss.response.is_some() || self.open.iter().any(|open| open.uncertain)
+    /// Once something was lost, numbers decide for as long as the connection lasts: they are right without loss, too.
+    const fn has_loss(&self) -> bool {
+        self.loss.seen
     }
 
     fn note_pipelining(&mut self, mark: &Mark) {
@@ -419,13 +424,6 @@ impl Pairing {
         );
         let being_answered = last.answer.is_some() && self.response == Response::First;
         self.loss.pipelines |= being_answered || !received_more;
-    }
-
-    /// A response was placed. When nothing else is open, what was lost can shift nothing any more.
-    fn settle_loss(&mut self) {
-        if self.open.len() == 1 && !self.loss.request && !self.loss.pipelines {
-            self.loss.response = None;
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod body;
 mod head;
+mod search;
 
 use body::{Chunked, Framing, Then};
 pub(super) use head::{parse_request, parse_response};
@@ -10,9 +11,6 @@ use super::detect::{Detected, detect};
 use super::{Answered, HttpLimits, Message, MessageSink, Role, moment};
 use crate::tcp::Mark;
 use crate::time::Timestamp;
-
-/// So often a turn of the conversation may begin with something else than a start line before the search is given up.
-const MAX_LOOKS: u32 = 64;
 
 /// One direction.
 ///
@@ -129,19 +127,6 @@ impl Stream {
     /// The other direction has shown what this one carries.
     pub(super) fn assume(&mut self, role: Role) {
         self.role.get_or_insert(role);
-    }
-
-    /// The first bytes are no start line, but may be the middle of a message: looks for the next one.
-    pub(super) fn search_on(&mut self, bytes: &[u8], sink: &mut impl MessageSink) -> After {
-        if self.looks > MAX_LOOKS || is_tls_record(bytes) {
-            return After::NotHttp;
-        }
-        sink.counters().skipped_bytes += bytes.len() as u64;
-        self.held = Vec::new();
-        self.held_packets = 0;
-        self.looks += 1;
-        self.state = State::Searching;
-        After::Follow
     }
 
     /// The next bytes in order, of one packet.
@@ -261,9 +246,13 @@ impl Stream {
     fn go_on(&mut self, rest: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> (usize, After) {
         let (mark, limits) = (at.mark, at.limits);
         let before = self.held.len();
-        if self.role.is_none() && before > 0 && at.turn == Turn::New {
-            // Nobody answers half a start line.
-            return (rest.len(), After::NotHttp);
+        if before > 0 && at.turn == Turn::New && !self.held.contains(&b'\n') {
+            // Nobody answers half a start line: what is held is none.
+            if self.role.is_none() {
+                return (rest.len(), After::NotHttp);
+            }
+            self.lose(mark, sink);
+            return (0, After::Follow);
         }
         let room = limits.max_head_bytes.saturating_sub(before);
         let taken = rest.get(..room).unwrap_or(rest);
@@ -407,32 +396,6 @@ impl Stream {
         used
     }
 
-    /// Looks whether a message begins here; the bytes of a packet that does not begin with one are skipped.
-    ///
-    /// A start line is provable only at a segment's first byte, and only when the sender had received something new
-    /// since it last sent: a body that merely holds such text goes on without a turn of the conversation.
-    fn search(&mut self, rest: &[u8], turn: Turn, sink: &mut impl MessageSink) -> (usize, After) {
-        if turn == Turn::New {
-            let empty = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            match (detect(rest.get(empty..).unwrap_or_default()), self.role) {
-                (Detected::StartLine(found), role) if role.is_none_or(|role| role == found) => {
-                    self.state = State::Boundary;
-                    return (0, After::Follow);
-                }
-                (Detected::NeedMore, _) if rest.len() > empty => {
-                    self.state = State::Boundary;
-                    return (0, After::Follow);
-                }
-                (Detected::Http2, None) => return (rest.len(), After::Http2),
-                _ if is_tls_record(rest) => return (rest.len(), After::NotHttp),
-                _ => self.looks += 1,
-            }
-        }
-        sink.counters().skipped_bytes += rest.len() as u64;
-        let after = if self.looks > MAX_LOOKS { After::NotHttp } else { After::Follow };
-        (rest.len(), after)
-    }
-
     /// What is held of a head ends as an incomplete message; `false` when not even its start line is whole.
     fn cut_head(&mut self, sink: &mut impl MessageSink) -> bool {
         let held = std::mem::take(&mut self.held);
@@ -474,31 +437,6 @@ impl Stream {
             sink.message(Message::End(role), mark);
         }
     }
-
-    fn malformed(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
-        sink.counters().malformed_heads += 1;
-        self.lose(mark, sink);
-    }
-
-    fn lose(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
-        self.flush(mark, sink);
-        self.held = Vec::new();
-        self.held_packets = 0;
-        self.state = State::Searching;
-        match self.role {
-            Some(role) => {
-                self.looks = 0;
-                sink.message(Message::Lost(role), mark);
-            }
-            None => self.unreported_loss = Some(*mark),
-        }
-    }
-
-    fn report_early_loss(&mut self, sink: &mut impl MessageSink) {
-        if let (Some(mark), Some(role)) = (self.unreported_loss.take(), self.role) {
-            sink.message(Message::Lost(role), &mark);
-        }
-    }
 }
 
 /// What a head turned out to be.
@@ -509,11 +447,6 @@ enum Parsed {
     Interim,
     /// No head that could be read.
     Malformed,
-}
-
-/// A TLS record header (RFC 8446 §5.1): handshake, alert, application data or change of cipher, version 3.x.
-fn is_tls_record(bytes: &[u8]) -> bool {
-    matches!(bytes, [20..=23, 3, 0..=4, ..])
 }
 
 fn number(offset: usize) -> u32 {

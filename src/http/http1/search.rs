@@ -1,0 +1,80 @@
+//! After a loss, or a join in the middle: bytes → the next start line that is provably one.
+
+use super::{After, State, Stream, Turn};
+use crate::http::detect::{Detected, detect};
+use crate::http::{Message, MessageSink};
+use crate::tcp::Mark;
+
+/// So often a turn of the conversation may begin with something else than a start line before the search is given up.
+const MAX_LOOKS: u32 = 64;
+
+impl Stream {
+    /// The first bytes are no start line, but may be the middle of a message: looks for the next one.
+    pub(in crate::http) fn search_on(&mut self, bytes: &[u8], sink: &mut impl MessageSink) -> After {
+        if self.looks > MAX_LOOKS || is_tls_record(bytes) {
+            return After::NotHttp;
+        }
+        sink.counters().skipped_bytes += bytes.len() as u64;
+        self.held = Vec::new();
+        self.held_packets = 0;
+        self.looks += 1;
+        self.state = State::Searching;
+        After::Follow
+    }
+
+    /// Looks whether a message begins here; the bytes of a packet that does not begin with one are skipped.
+    ///
+    /// A start line is provable only at a segment's first byte, and only when the sender had received something new
+    /// since it last sent: a body that merely holds such text goes on without a turn of the conversation.
+    pub(super) fn search(&mut self, rest: &[u8], turn: Turn, sink: &mut impl MessageSink) -> (usize, After) {
+        if turn == Turn::New {
+            let empty = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            match (detect(rest.get(empty..).unwrap_or_default()), self.role) {
+                (Detected::StartLine(found), role) if role.is_none_or(|role| role == found) => {
+                    self.state = State::Boundary;
+                    return (0, After::Follow);
+                }
+                (Detected::NeedMore, _) if rest.contains(&b' ') => {
+                    self.state = State::Boundary;
+                    return (0, After::Follow);
+                }
+                (Detected::Http2, None) => return (rest.len(), After::Http2),
+                _ if is_tls_record(rest) => return (rest.len(), After::NotHttp),
+                _ => self.looks += 1,
+            }
+        }
+        sink.counters().skipped_bytes += rest.len() as u64;
+        let after = if self.looks > MAX_LOOKS { After::NotHttp } else { After::Follow };
+        (rest.len(), after)
+    }
+
+    pub(super) fn malformed(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
+        sink.counters().malformed_heads += 1;
+        self.lose(mark, sink);
+    }
+
+    pub(super) fn lose(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
+        self.flush(mark, sink);
+        self.held = Vec::new();
+        self.held_packets = 0;
+        self.state = State::Searching;
+        match self.role {
+            Some(role) => {
+                self.looks = 0;
+                sink.message(Message::Lost(role), mark);
+            }
+            None => self.unreported_loss = Some(*mark),
+        }
+    }
+
+    pub(super) fn report_early_loss(&mut self, sink: &mut impl MessageSink) {
+        if let (Some(mark), Some(role)) = (self.unreported_loss.take(), self.role) {
+            sink.message(Message::Lost(role), &mark);
+        }
+    }
+}
+
+/// A TLS record header (RFC 8446 §5.1): handshake, alert, application data or change of cipher, version 3.x.
+fn is_tls_record(bytes: &[u8]) -> bool {
+    matches!(bytes, [20..=23, 3, 0..=4, ..])
+}
