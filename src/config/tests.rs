@@ -1,1 +1,107 @@
-//! Configurations.
+//! Configurations resolved from arguments and an environment.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::export::OutputConfig;
+use crate::export::otlp::{Compression, OtlpConfig};
+use crate::span::Sampler;
+
+fn load(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let environment: HashMap<String, String> =
+        environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let arguments = std::iter::once("network-agent").chain(arguments.iter().copied()).map(OsString::from);
+    Config::load(arguments, |name| environment.get(name).cloned(), Terminal::No)
+}
+
+fn otlp(environment: &[(&str, &str)]) -> OtlpConfig {
+    match load(&[], environment).unwrap().export.output {
+        OutputConfig::Otlp(otlp) => *otlp,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn header(otlp: &OtlpConfig, name: &str) -> Option<String> {
+    otlp.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.reveal().to_owned())
+}
+
+#[test]
+fn honeycomb_is_the_default_destination() {
+    let otlp = otlp(&[("HONEYCOMB_API_KEY", "key")]);
+    assert_eq!(otlp.endpoint.to_string(), "https://api.honeycomb.io:443/");
+    assert_eq!(header(&otlp, "x-honeycomb-team"), Some("key".to_owned()));
+    assert_eq!((otlp.compression, otlp.concurrency), (Compression::Gzip, 4));
+    assert_eq!(header(&otlp, "x-honeycomb-dataset"), None);
+}
+
+#[test]
+fn a_classic_key_needs_its_dataset() {
+    let key = "0123456789abcdef0123456789abcdef";
+    let otlp = otlp(&[("HONEYCOMB_API_KEY", key), ("HONEYCOMB_DATASET", "traffic")]);
+    assert_eq!(header(&otlp, "x-honeycomb-dataset"), Some("traffic".to_owned()));
+}
+
+#[test]
+fn variables_for_traces_beat_general_ones_beat_honeycomb_s() {
+    let mut environment = vec![("HONEYCOMB_API_KEY", "key"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4317")];
+    assert_eq!(otlp(&environment).endpoint.to_string(), "http://a:4317/");
+    assert_eq!(header(&otlp(&environment), "x-honeycomb-team"), None, "the key goes to Honeycomb only");
+    assert_eq!((otlp(&environment).compression, otlp(&environment).concurrency), (Compression::None, 1));
+    environment.push(("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b"));
+    assert_eq!(otlp(&environment).endpoint.to_string(), "http://b:4317/");
+}
+
+#[test]
+fn an_endpoint_without_a_scheme_is_tls_unless_said_otherwise() {
+    let bare = [("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")];
+    assert_eq!(otlp(&bare).endpoint.scheme_str(), Some("https"));
+    let insecure = [bare[0], ("OTEL_EXPORTER_OTLP_INSECURE", "true")];
+    assert_eq!(otlp(&insecure).endpoint.scheme_str(), Some("http"));
+}
+
+#[test]
+fn a_flag_beats_its_variable_and_an_empty_variable_is_none() {
+    let config = load(&["--read", "x", "--max-head-bytes", "1KiB"], &[("AGENT_MAX_HEAD_BYTES", "9")]).unwrap();
+    assert_eq!(config.pipeline.max_head_bytes, 1024);
+    let config = load(&["--read", "x"], &[("AGENT_MAX_HEAD_BYTES", "")]).unwrap();
+    assert_eq!(config.pipeline.max_head_bytes, 64 << 10);
+    assert!(load(&["--read", "x"], &[("HTTP_HEADERS", "")]).unwrap().spans.headers.is_empty());
+}
+
+#[test]
+fn what_opentelemetry_variables_say_wrongly_is_warned_of_and_ignored() {
+    let config =
+        load(&["--read", "x"], &[("OTEL_BSP_SCHEDULE_DELAY", "soon"), ("OTEL_TRACES_SAMPLER", "dice")]).unwrap();
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+    assert_eq!((config.export.batch.delay, config.spans.sampler), (Duration::from_secs(1), Sampler::AlwaysOn));
+}
+
+#[test]
+fn defaults_of_the_table_are_the_defaults_of_the_core() {
+    let config = load(&["--read", "x"], &[]).unwrap();
+    assert_eq!(format!("{:?}", config.pipeline), format!("{:?}", PipelineConfig::default()));
+    assert_eq!(format!("{:?}", config.spans), format!("{:?}", SpanSettings::default()));
+}
+
+#[test]
+fn the_resource_has_each_name_once_and_the_dataset_as_its_service() {
+    let environment = [
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=other,team=a"),
+        ("ADDITIONAL_ATTRIBUTES", "team=b"),
+        ("AGENT_NODE_NAME", "n1"),
+    ];
+    let resource = load(&["--read", "x"], &environment).unwrap().resource;
+    let value = |key: &str| {
+        let found: Vec<_> = resource.attributes.iter().filter(|attribute| attribute.key == key).collect();
+        assert_eq!(found.len(), 1, "{key}");
+        format!("{:?}", found[0].value)
+    };
+    assert!(value("service.name").contains("hny-network-agent"));
+    assert!(value("team").contains("\"b\"") && value("k8s.node.name").contains("n1"));
+}
+
+#[test]
+fn obsolete_variables_are_named() {
+    let config = load(&["--read", "x"], &[("HANDLER_TYPE", "libhoney")]).unwrap();
+    assert!(config.warnings[0].starts_with("HANDLER_TYPE"));
+}
