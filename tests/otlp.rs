@@ -190,6 +190,37 @@ async fn the_server_receives_what_was_sent() {
     assert_eq!(*value, any_value::Value::StringValue("/b".to_owned()));
 }
 
+/// The whole program: a capture file in, spans at a server, each once, in batches as set.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_read_arrives_at_the_server() {
+    let mut collector = Collector::start([Answer::Status(Status::unavailable("not yet"))]).await;
+    let endpoint = format!("http://{}", collector.address);
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_network-agent"))
+        .env_clear()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "x-team=shop")
+        .env("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5")
+        .args(["--read", concat!(env!("CARGO_MANIFEST_DIR"), "/examples/shop.pcap"), "--export", "otlp"])
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut ids = Vec::new();
+    let mut sizes = Vec::new();
+    while let Ok((metadata, request)) = collector.received.try_recv() {
+        assert_eq!(metadata.get("x-team").unwrap(), "shop");
+        let spans = &request.resource_spans[0].scope_spans[0].spans;
+        sizes.push(spans.len());
+        ids.extend(spans.iter().map(|span| span.span_id.clone()));
+    }
+    // The first batch was refused once and came again.
+    assert_eq!(sizes, [5, 5, 5, 1]);
+    let mut distinct = ids.split_off(5);
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 11);
+}
+
 #[tokio::test]
 async fn headers_and_the_agents_name_go_with_every_call() {
     let mut collector = Collector::start([]).await;
