@@ -30,7 +30,7 @@ check: ## format, lints, documentation, layout, a short fuzz
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	$(CARGO) test --locked --test tidy
-	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 5
+	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 5 --seed 1
 
 bench: setup ## measure the core
 	$(CARGO) bench --locked --bench pipeline
