@@ -22,6 +22,9 @@ const SHORT_TIMEOUT: Duration = Duration::from_secs(30);
 /// so this bounds memory and the lateness of what is reported, and changes no result.
 const IDLE_CHECK: Duration = Duration::from_secs(1);
 
+/// When a loss is looked at again that could not be acted on. Never zero: a timer must not be due when it is set.
+const RETRY: Duration = Duration::from_millis(10);
+
 /// A packet so much older than the one before it begins another time.
 const BACKWARDS: Duration = Duration::from_secs(60);
 
@@ -320,6 +323,8 @@ impl<S> ConnectionTable<S> {
             && !streams.timer_armed
         {
             streams.timer_armed = true;
+            // A loss that is certain and still waits for the other direction's is looked at again later, not at once.
+            let deadline = if deadline > self.now { deadline } else { self.now.saturating_add(RETRY) };
             self.losses.push_back(LossTimer { deadline, index, birth });
         }
         let rank = match interest {
