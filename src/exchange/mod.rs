@@ -167,6 +167,8 @@ pub struct ExchangeCounters {
     pub incomplete: u64,
     /// Final responses whose request was not seen or cannot be told.
     pub unmatched_responses: u64,
+    /// What looked like a request after a loss, and no response proved to be one; not among `requests`.
+    pub unproven_requests: u64,
     /// Requests given up unanswered because too many waited on their connection.
     pub overflows: u64,
 }

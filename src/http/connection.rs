@@ -1,6 +1,7 @@
 //! Both directions of one connection: which carries requests, and when a turn of the conversation begins.
 
-use super::http1::{After, At, Stream, Turn};
+use super::detect::{Detected, detect_strictly};
+use super::http1::{After, At, PeerState, Proof, Stream, Turn};
 use super::{HttpLimits, MessageSink, Role};
 use crate::packet::SequenceNumber;
 use crate::tcp::{Direction, Mark, Origin, StreamEvent};
@@ -17,6 +18,16 @@ struct Side {
     stream: Stream,
     /// The acknowledgement of the data seen last: when it moves, the sender has received something new.
     acknowledged: Option<SequenceNumber>,
+    /// The end of the data seen last.
+    end: Option<SequenceNumber>,
+}
+
+/// What the peer's direction says of a boundary in this one.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    acknowledged: Option<SequenceNumber>,
+    end: Option<SequenceNumber>,
+    state: PeerState,
 }
 
 /// What an event made of the connection.
@@ -52,9 +63,10 @@ impl Connection {
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
     ) -> Following {
+        let peer = self.side_mut(direction.opposite()).as_peer();
         let side = self.side_mut(direction);
         let after = match event {
-            StreamEvent::Data(bytes, mark) => side.data(bytes, &mark, origin, limits, sink),
+            StreamEvent::Data(bytes, mark) => side.data(bytes, &mark, origin, &peer, limits, sink),
             StreamEvent::Gap(count, mark) => {
                 side.stream.gap(count, &mark, sink);
                 After::Follow
@@ -112,7 +124,11 @@ impl Default for Connection {
 
 impl Side {
     fn new() -> Self {
-        Self { stream: Stream::new(), acknowledged: None }
+        Self { stream: Stream::new(), acknowledged: None, end: None }
+    }
+
+    const fn as_peer(&self) -> Peer {
+        Peer { acknowledged: self.acknowledged, end: self.end, state: self.stream.as_peer() }
     }
 
     fn data(
@@ -120,6 +136,7 @@ impl Side {
         bytes: &[u8],
         mark: &Mark,
         origin: Origin,
+        peer: &Peer,
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
     ) -> After {
@@ -127,13 +144,43 @@ impl Side {
             (Some(before), Some(now)) if !now.is_after(before) => Turn::Same,
             _ => Turn::New,
         };
+        let proof = self.prove(turn, mark, peer);
+        let joins = origin == Origin::Joined && self.end.is_none();
         if mark.acknowledgement.is_some() {
             self.acknowledged = mark.acknowledgement;
         }
-        match self.stream.data(bytes, &At { mark, turn, limits }, sink) {
+        self.end = Some(mark.sequence.advance(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
+        if joins && detect_strictly(bytes) == Detected::Other {
+            // Where a capture joins, empty lines and words may be the middle of a body: no boundary.
+            return self.stream.search_on(bytes, sink);
+        }
+        match self.stream.data(bytes, &At { mark, turn, proof, limits }, sink) {
             // The capture joined in mid-connection: these bytes may be the middle of a message.
             After::NotHttp if origin == Origin::Joined => self.stream.search_on(bytes, sink),
             after => after,
         }
+    }
+
+    /// Whether a message begins with the segment at `mark`, as far as the numbers tell.
+    ///
+    /// - A client that waits for its answer had received everything before it when it asked: the answer begins at the
+    ///   acknowledgement of its last data. A server that has answered had received everything before the next request.
+    /// - After an interim response a client goes on with a body: what it had received proves nothing then.
+    fn prove(&self, turn: Turn, mark: &Mark, peer: &Peer) -> Proof {
+        let may_be_request = self.stream.role() != Some(Role::Response);
+        if peer.acknowledged == Some(mark.sequence) && turn == Turn::New {
+            match peer.state {
+                PeerState::SaidInterim => return Proof::None,
+                // What it said last may have been an interim response, too.
+                PeerState::Searching if may_be_request => return Proof::Likely,
+                PeerState::Searching | PeerState::Following => return Proof::Proven,
+            }
+        }
+        let has_hidden_answer = match (mark.acknowledgement, peer.end) {
+            (Some(received), Some(end)) => received.is_after(end),
+            (received, None) => received.is_some() && self.end.is_some() && turn == Turn::New,
+            (None, Some(_)) => false,
+        };
+        if has_hidden_answer && may_be_request { Proof::Likely } else { Proof::None }
     }
 }

@@ -36,6 +36,32 @@ pub(super) fn detect(bytes: &[u8]) -> Detected {
     match_request_line(bytes)
 }
 
+/// As [`detect`], for a place that may be the middle of a message: words of a body are no request line. The method is
+/// in capitals, as all registered ones (RFC 9110 §16.1), and neither it nor the target is followed by a second space.
+pub(super) fn detect_strictly(bytes: &[u8]) -> Detected {
+    let found = detect(bytes);
+    let is_request = match found {
+        Detected::StartLine(Role::Request) => true,
+        Detected::NeedMore => !starts_alike(bytes, HTTP1) && !starts_alike(bytes, HTTP2_PREFACE),
+        Detected::StartLine(Role::Response) | Detected::Http2 | Detected::Other => false,
+    };
+    if is_request && !is_strict_request_line(bytes) { Detected::Other } else { found }
+}
+
+/// Whether the request line, or as much of it as is there, has one space between its three parts.
+fn is_strict_request_line(bytes: &[u8]) -> bool {
+    let line = bytes.get(..memchr(b'\n', bytes).unwrap_or(bytes.len())).unwrap_or_default();
+    let mut parts = line.trim_ascii_end().split(|byte| *byte == b' ');
+    let is_capital = |byte: &u8| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_');
+    let method = parts.next().unwrap_or_default();
+    let (target, version) = (parts.next(), parts.next());
+    let has_version = version.is_none_or(|version| starts_alike(version, HTTP1) || version.starts_with(HTTP1));
+    method.iter().all(is_capital)
+        && target.is_none_or(|target| !target.is_empty())
+        && has_version
+        && parts.next().is_none()
+}
+
 /// `HTTP/1.x SP 3DIGIT` (RFC 9112 §4).
 fn match_status_line(bytes: &[u8]) -> Detected {
     let pattern = |place: usize, byte: u8| match place {
@@ -142,6 +168,26 @@ mod tests {
             for end in 1..line.len() {
                 let found = detect(&line[..end]);
                 assert!(found == Detected::NeedMore || found == whole, "{end} bytes of {line:?}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_no_start_line_where_a_body_may_be() {
+        for words in [
+            &b"brown fox the quick"[..],
+            b"THE QUICK BROWN",
+            b"POST  /a",
+            b"POST /a b HTTP/1.1\r\n",
+            b"get / HTTP/1.1\r\n",
+        ] {
+            assert_eq!(detect_strictly(words), Detected::Other, "{}", String::from_utf8_lossy(words));
+        }
+        for line in [&b"GET /a HTTP/1.1\r\n"[..], b"M-SEARCH * HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n"] {
+            assert_eq!(detect_strictly(line), detect(line));
+            for end in 1..line.len() {
+                let found = detect_strictly(&line[..end]);
+                assert!(found == Detected::NeedMore || found == detect(line), "{end} bytes of {line:?}: {found:?}");
             }
         }
     }

@@ -30,7 +30,7 @@ pub enum Role {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
     /// A request begins.
-    RequestHead(RequestHead),
+    RequestHead(RequestHead, Standing),
     /// A final response begins: any but 1xx, and 101.
     ResponseHead(ResponseHead),
     /// An interim response (RFC 9110 §15.2): belongs to its request and does not answer it.
@@ -54,6 +54,17 @@ pub enum Message {
     Lost(Role),
     /// The direction has ended; no message will begin any more.
     Closed(Role),
+}
+
+/// How sure it is that a message begins where one was read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Standing {
+    /// The message before it ended here, or the numbers of both directions prove the boundary.
+    #[default]
+    Sure,
+    /// It looks like a message after a loss that hid what was before; only a response whose numbers fit exactly
+    /// proves that it was one. Bodies may hold text that looks like messages.
+    Likely,
 }
 
 /// What a response answers, as far as framing its body depends on it (RFC 9112 §6.3).

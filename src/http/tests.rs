@@ -18,7 +18,7 @@ impl MessageSink for Recorder {
     fn message(&mut self, message: Message, _: &Mark) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let line = match message {
-            Message::RequestHead(head) => {
+            Message::RequestHead(head, _) => {
                 self.requests.push(text(head.method()));
                 self.open[0] = (0, 0, 0);
                 let cut = if head.is_complete() { "" } else { " cut" };

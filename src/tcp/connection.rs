@@ -90,10 +90,7 @@ impl<S> Streams<S> {
     pub(super) fn is_foreign(&self, segment: &Segment<'_>, direction: Direction) -> bool {
         let half = self.half(direction);
         if segment.flags.contains(TcpFlags::SYN) {
-            return match half.initial() {
-                Some(initial) => initial != segment.sequence,
-                None => half.is_anchored() && half.next() != segment.sequence.advance(1),
-            };
+            return !half.may_have_begun_with(segment.sequence);
         }
         if segment.payload_length == 0 || !half.is_known() {
             return false;
@@ -260,9 +257,16 @@ impl<S> Streams<S> {
             || self.pending_bytes() + cx.pending_elsewhere > cx.limits.max_total_pending_bytes;
         if full {
             cx.counters.pending_overflows += 1;
-            while self.half(direction).pending.len() > 0 && self.interest != Interest::None {
-                self.leap(direction, segment.at, cx);
-            }
+            self.give_up_holes(segment.at, cx);
+        }
+    }
+
+    /// Delivers all that is held, over every hole, in the order of its capture where nothing else orders it.
+    fn give_up_holes<H: StreamHandler<State = S>>(&mut self, now: Timestamp, cx: &mut Context<'_, H>) {
+        while self.up.pending.len() + self.down.pending.len() > 0 && self.interest != Interest::None {
+            let Some(direction) = self.next_to_settle() else { break };
+            self.leap(direction, now, cx);
+            self.drain(cx);
         }
     }
 
@@ -322,17 +326,21 @@ impl<S> Streams<S> {
         }
     }
 
-    /// Over the hole to the first held run, and that run; or to the FIN.
+    /// One step towards what waits first in `direction`, or its FIN: over the hole before it, or over the hole of the
+    /// other direction that its sender had received; where both directions wait for each other, the run itself.
     fn leap<H: StreamHandler<State = S>>(&mut self, direction: Direction, now: Timestamp, cx: &mut Context<'_, H>) {
         let Some(until) = self.half(direction).resumes_at() else { return };
         let hole = self.half(direction).hole_before(until);
         if hole > 0 {
             self.skip(direction, hole, now, cx);
+            return;
         }
-        let half = self.half_mut(direction);
-        if half.ready().is_some()
-            && let Some(run) = half.take_ready()
-        {
+        let Some(first) = self.half_mut(direction).ready() else { return };
+        let other = self.half(direction.opposite());
+        let hidden = other.received_by(first.acknowledgement).map_or(0, |until| other.hole_before(until));
+        if hidden > 0 {
+            self.skip(direction.opposite(), hidden, now, cx);
+        } else if let Some(run) = self.half_mut(direction).take_ready() {
             self.deliver_held(direction, &run, cx);
         }
     }

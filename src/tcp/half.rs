@@ -8,6 +8,9 @@ use crate::time::Timestamp;
 /// Acknowledged bytes further ahead than this are not believed: no window is that large (RFC 7323 §2.2).
 const MAX_WINDOW: u32 = 1 << 30;
 
+/// A late SYN is at most so far before the first bytes that were captured; one of a new connection is hardly ever.
+const LATE_SYN_REACH: u32 = 1 << 16;
+
 /// One direction.
 ///
 /// ```text
@@ -19,6 +22,8 @@ const MAX_WINDOW: u32 = 1 << 30;
 pub(super) struct Half {
     anchor: Anchor,
     next: SequenceNumber,
+    /// Where the capture came to this direction.
+    start: SequenceNumber,
     initial: Option<SequenceNumber>,
     acknowledged: Option<SequenceNumber>,
     fin: Option<Fin>,
@@ -93,11 +98,22 @@ impl Half {
         self.ended
     }
 
+    /// Whether a SYN with this number may be the one that began what was seen of this direction: the same, or, where it
+    /// was not captured, one shortly before the first bytes. Captures of several queues or interfaces deliver it late.
+    pub(super) fn may_have_begun_with(&self, initial: SequenceNumber) -> bool {
+        if let Some(known) = self.initial {
+            return known == initial;
+        }
+        let first = initial.advance(1);
+        !self.is_anchored() || (!first.is_after(self.start) && distance(self.start, first) <= LATE_SYN_REACH)
+    }
+
     /// A SYN of this direction with `initial`.
     pub(super) fn synchronise(&mut self, initial: SequenceNumber) {
         if self.anchor != Anchor::Known {
             self.initial = Some(initial);
             self.next = initial.advance(1);
+            self.start = self.next;
             self.anchor = Anchor::Known;
         }
     }
@@ -112,6 +128,7 @@ impl Half {
             }
             Anchor::Hinted | Anchor::Silent | Anchor::Unknown => {
                 self.next = start;
+                self.start = start;
                 self.anchor = Anchor::Known;
             }
         }
@@ -121,6 +138,7 @@ impl Half {
     pub(super) fn join_at_end(&mut self, start: SequenceNumber) {
         if self.anchor == Anchor::Unknown {
             self.next = start;
+            self.start = start;
             self.anchor = Anchor::Known;
         } else if self.anchor == Anchor::Hinted && start == self.next {
             self.anchor = Anchor::Known;
@@ -132,6 +150,7 @@ impl Half {
         match self.anchor {
             Anchor::Unknown => {
                 self.next = number;
+                self.start = number;
                 self.anchor = Anchor::Hinted;
             }
             // There was data, and it was not captured, or not yet.
@@ -169,7 +188,12 @@ impl Half {
 
     /// Whether a segment that acknowledges `number` of this direction was sent after bytes that are still to come here.
     pub(super) fn is_behind(&self, number: Option<SequenceNumber>) -> bool {
-        self.is_known() && number.is_some_and(|number| self.believable(number).is_after(self.next))
+        self.received_by(number).is_some()
+    }
+
+    /// How far beyond `next` the sender of such an acknowledgement had received.
+    pub(super) fn received_by(&self, number: Option<SequenceNumber>) -> Option<SequenceNumber> {
+        number.map(|number| self.believable(number)).filter(|until| self.is_known() && until.is_after(self.next))
     }
 
     /// Moves past `count` bytes, delivered or lost.

@@ -4,6 +4,7 @@
 
 pub mod files;
 pub mod frames;
+pub mod talk;
 
 use std::net::SocketAddr;
 
@@ -47,7 +48,7 @@ pub struct Conversation {
     /// Nanoseconds between frames.
     pub step: u64,
     pub at: u64,
-    sent: [u32; 2],
+    pub(super) sent: [u32; 2],
     received: [u32; 2],
     pub frames: Vec<Frame>,
 }
@@ -174,7 +175,7 @@ impl Conversation {
         self.frames.push(Frame { at: self.at, data, wire_length, link: self.link, interface: 0 });
     }
 
-    fn arrive(&mut self, side: Side) {
+    pub fn arrive(&mut self, side: Side) {
         self.received[1 - side as usize] = self.sent[side as usize];
     }
 }

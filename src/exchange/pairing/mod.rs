@@ -16,9 +16,9 @@ use std::net::SocketAddr;
 
 use super::identity::derive;
 use super::{Exchange, ExchangeCounters, ExchangeLimits, ExchangeSink, Outcome, RequestPart, ResponsePart, Transfer};
-use crate::http::{Answered, HttpCounters, Message, MessageSink, RequestHead, ResponseHead, Role};
+use crate::http::{Answered, HttpCounters, Message, MessageSink, RequestHead, ResponseHead, Role, Standing};
 use crate::packet::SequenceNumber;
-use crate::tcp::{Direction, Finish, Flow, Mark};
+use crate::tcp::{Direction, Finish, Flow, Mark, Origin};
 use crate::time::Timestamp;
 
 /// The open exchanges of one connection, in the order of their requests.
@@ -45,6 +45,8 @@ struct Open {
     receiving: Receiving,
     answer: Option<Answer>,
     incomplete: bool,
+    /// Whether it is a request at all.
+    standing: Standing,
     /// A loss before it may have hidden other requests whose responses are still to come.
     uncertain: bool,
     retransmits_before: u32,
@@ -83,6 +85,8 @@ struct Loss {
     response: Option<SequenceNumber>,
     /// Requests may be hidden whose responses were not seen yet.
     request: bool,
+    /// Requests may have been lost at some time.
+    request_seen: bool,
     /// Several requests were under way at once.
     pipelines: bool,
     /// Anything was lost at all.
@@ -118,7 +122,7 @@ impl Pairing {
 impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
     fn message(&mut self, message: Message, mark: &Mark) {
         match message {
-            Message::RequestHead(head) => self.begin(head, mark),
+            Message::RequestHead(head, standing) => self.begin(head, standing, mark),
             Message::ResponseHead(head) => self.answer(head, mark),
             Message::Interim(_) => {}
             Message::Bytes { role, wire, body, packets } => self.transfer(role, wire, body, packets, mark.at),
@@ -135,7 +139,7 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
     }
 
     fn place_response(&mut self, mark: &Mark) -> Answered {
-        let Some(index) = self.pairing.place(mark) else {
+        let Some(index) = self.pairing.place(mark, self.flow.origin) else {
             self.pairing.response = Response::Unmatched;
             return Answered::Unknown;
         };
@@ -177,7 +181,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         }
     }
 
-    fn begin(&mut self, head: RequestHead, mark: &Mark) {
+    fn begin(&mut self, head: RequestHead, standing: Standing, mark: &Mark) {
         self.counters.requests += 1;
         self.counters.open += 1;
         self.pairing.client = Some(self.direction);
@@ -189,7 +193,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             self.pairing.loss.seen = true;
             self.emit_first(Outcome::Unknown, None);
         }
-        self.pairing.note_pipelining(mark);
+        self.pairing.note_pipelining(mark, self.flow.origin);
         let had_hidden = self.pairing.loss.request;
         let uncertain = self.pairing.is_after_hidden_request(mark);
         if had_hidden && !uncertain {
@@ -206,6 +210,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             receiving: Receiving::Going,
             answer: None,
             incomplete,
+            standing,
             uncertain,
             retransmits_before: self.flow.retransmits,
         });
@@ -292,6 +297,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         let is_cut = mark.acknowledgement.is_some();
         if !is_cut {
             self.pairing.loss.request = true;
+            self.pairing.loss.request_seen = true;
             self.pairing.loss.seen = true;
             self.pairing.answered_hidden = false;
         }
@@ -330,6 +336,13 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     /// Reports the first open exchange; `ended` when the connection told its end.
     fn emit_first(&mut self, outcome: Outcome, ended: Option<Timestamp>) {
         let Some(open) = self.pairing.open.pop_front() else { return };
+        if open.standing == Standing::Likely && open.answer.is_none() {
+            // Nothing has proven that it was one.
+            self.counters.requests -= 1;
+            self.counters.open -= 1;
+            self.counters.unproven_requests += 1;
+            return;
+        }
         let (client, server) = self.endpoints();
         let response_sequence = open.answer.as_ref().map(|answer| answer.sequence);
         let incomplete = open.incomplete || outcome == Outcome::Unknown;
@@ -366,19 +379,23 @@ impl<K: ExchangeSink> Pairer<'_, K> {
 
 impl Pairing {
     /// The open exchange that a response at `mark` answers; `None` when there is none, or when it cannot be told.
-    fn place(&self, mark: &Mark) -> Option<usize> {
+    fn place(&self, mark: &Mark, origin: Origin) -> Option<usize> {
         let first = self.open.iter().position(|open| open.answer.is_none())?;
-        if !self.has_loss() {
+        // Once something was lost, numbers decide for as long as the connection lasts: they are right without loss, too.
+        if !self.loss.seen && origin == Origin::Begun {
             return (first == 0).then_some(first);
         }
         if self.loss.pipelines {
-            let surely_next =
-                |open: &&Open| !open.uncertain && self.came_after_loss(open) && open.may_be_answered_by(mark);
+            let surely_next = |open: &&Open| {
+                let stands = open.standing == Standing::Sure;
+                stands && !open.uncertain && self.came_after_loss(open) && open.may_be_answered_by(mark)
+            };
             return self.open.get(first).filter(surely_next).map(|_| first);
         }
         let had_come = |open: &Open| mark.acknowledgement.is_none_or(|received| received.is_after(open.mark.sequence));
         let last = self.open.iter().rposition(|open| open.answer.is_none() && had_come(open))?;
-        let is_it = |open: &&Open| !open.uncertain && open.may_be_answered_by(mark) && open.holds(mark);
+        let is_it =
+            |open: &&Open| !open.uncertain && open.may_be_answered_by(mark) && open.holds(mark) && open.stands(mark);
         self.open.get(last).filter(is_it).map(|_| last)
     }
 
@@ -411,19 +428,25 @@ impl Pairing {
         !open.uncertain && self.came_after_loss(open)
     }
 
-    /// Once something was lost, numbers decide for as long as the connection lasts: they are right without loss, too.
-    const fn has_loss(&self) -> bool {
-        self.loss.seen
-    }
-
-    fn note_pipelining(&mut self, mark: &Mark) {
+    fn note_pipelining(&mut self, mark: &Mark, origin: Origin) {
         let Some(last) = self.open.back() else { return };
         let received_more = matches!(
             (last.mark.acknowledgement, mark.acknowledgement),
             (Some(before), Some(now)) if now.is_after(before)
         );
         let being_answered = last.answer.is_some() && self.response == Response::First;
-        self.loss.pipelines |= being_answered || !received_more;
+        if !being_answered && received_more {
+            return;
+        }
+        self.loss.pipelines = true;
+        if origin == Origin::Joined || self.loss.request_seen {
+            // Requests that were not captured may be under way as well: whose responses come next nobody can tell.
+            self.loss.request = true;
+            self.loss.seen = true;
+            for open in self.open.iter_mut().filter(|open| open.answer.is_none()) {
+                open.uncertain = true;
+            }
+        }
     }
 }
 
@@ -433,6 +456,14 @@ impl Open {
     fn holds(&self, mark: &Mark) -> bool {
         let end = self.mark.sequence.advance(modulo(self.transfer.wire_bytes)).advance(1);
         mark.acknowledgement.is_none_or(|received| !received.is_after(end))
+    }
+
+    /// Whether it is a request, or a response at `mark` proves it: one that begins where the client had received to,
+    /// from a server that had received just this.
+    fn stands(&self, mark: &Mark) -> bool {
+        let end = self.mark.sequence.advance(modulo(self.transfer.wire_bytes));
+        let fits = self.mark.acknowledgement == Some(mark.sequence) && mark.acknowledgement == Some(end);
+        self.standing == Standing::Sure || fits
     }
 
     /// Whether sequence and acknowledgement numbers allow that a response at `mark` answers it.

@@ -204,7 +204,7 @@ fn among_pipelined_requests_a_loss_is_never_guessed_over() {
     bench.answer(3);
     bench.finish(Finish::CaptureEnded);
     assert_eq!(bench.said(), ["/1=-!", "/2=-!", "/3=-!"]);
-    assert_eq!(bench.counters.unmatched_responses, 2);
+    assert!(bench.http_counters.skipped_bytes > 0, "nothing proves where the responses after the loss begin");
 }
 
 #[test]
@@ -217,7 +217,8 @@ fn a_request_hidden_among_pipelined_ones_takes_no_other_s_response() {
     bench.answer(2);
     bench.answer(3);
     bench.finish(Finish::CaptureEnded);
-    assert_eq!(bench.said(), ["/3=-!"]);
+    assert_eq!(bench.said(), Vec::<String>::new(), "nothing proves that it is a request");
+    assert_eq!(bench.counters.requests, 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use body::{Chunked, Framing, Then};
 pub(super) use head::{parse_request, parse_response};
 
 use super::detect::{Detected, detect};
-use super::{Answered, HttpLimits, Message, MessageSink, Role, moment};
+use super::{Answered, HttpLimits, Message, MessageSink, Role, Standing, moment};
 use crate::tcp::Mark;
 use crate::time::Timestamp;
 
@@ -37,6 +37,10 @@ pub(super) struct Stream {
     unreported_loss: Option<Mark>,
     /// The present response answers a request that was not seen: HEAD perhaps, which has no body.
     doubtful: bool,
+    /// How sure the boundaries are since the last loss.
+    standing: Standing,
+    /// The message read last was an interim response: the client may go on with its body.
+    interim: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -81,11 +85,35 @@ pub(super) enum Turn {
     Same,
 }
 
+/// What the numbers of both directions say of a message that begins at the first byte of a segment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Proof {
+    /// Nothing.
+    None,
+    /// The peer has sent something that was not captured since this direction was read last: perhaps an answer.
+    Likely,
+    /// The peer had received exactly what was before it when it sent its last data: it begins an answer, or the next
+    /// request after one.
+    Proven,
+}
+
+/// What the other direction said last.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum PeerState {
+    /// Something that is known.
+    Following,
+    /// An interim response.
+    SaidInterim,
+    /// Something that was not read, after a loss.
+    Searching,
+}
+
 /// Where bytes stand, and what bounds them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At<'a> {
     pub(super) mark: &'a Mark,
     pub(super) turn: Turn,
+    pub(super) proof: Proof,
     pub(super) limits: &'a HttpLimits,
 }
 
@@ -116,6 +144,8 @@ impl Stream {
             looks: 0,
             unreported_loss: None,
             doubtful: false,
+            standing: Standing::Sure,
+            interim: false,
         }
     }
 
@@ -129,20 +159,29 @@ impl Stream {
         self.role.get_or_insert(role);
     }
 
+    /// What this direction tells of boundaries in the other.
+    pub(super) const fn as_peer(&self) -> PeerState {
+        match self.state {
+            State::Searching => PeerState::Searching,
+            _ if self.interim => PeerState::SaidInterim,
+            _ => PeerState::Following,
+        }
+    }
+
     /// The next bytes in order, of one packet.
     pub(super) fn data(&mut self, bytes: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> After {
         let mut used = 0;
         let mut after = After::Follow;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             let mark = Mark { sequence: at.mark.sequence.advance(number(used)), ..*at.mark };
-            let turn = if used == 0 { at.turn } else { Turn::Same };
-            let here = At { mark: &mark, turn, limits: at.limits };
+            let (turn, proof) = if used == 0 { (at.turn, at.proof) } else { (Turn::Same, Proof::None) };
+            let here = At { mark: &mark, turn, proof, limits: at.limits };
             let step;
             (step, after) = match self.state {
                 State::Boundary => self.begin(rest, &here, sink),
                 State::Head => self.go_on(rest, &here, sink),
                 State::Body(body) => (self.body(body, rest, &here, sink), After::Follow),
-                State::Searching => self.search(rest, turn, sink),
+                State::Searching => self.search(rest, &here, sink),
             };
             used += step;
             if after != After::Follow {
@@ -230,6 +269,9 @@ impl Stream {
                 return (empty, After::Follow);
             }
         }
+        if at.proof == Proof::Proven {
+            self.standing = Standing::Sure;
+        }
         self.held_mark = mark;
         self.held_packets = 0;
         self.held_last = mark.at;
@@ -316,7 +358,7 @@ impl Stream {
         let Some(head) = parse_request(bytes, complete) else { return Parsed::Malformed };
         let framing = body::of_request(&head);
         sink.counters().requests += 1;
-        sink.message(Message::RequestHead(head), &self.held_mark);
+        sink.message(Message::RequestHead(head, self.standing), &self.held_mark);
         Parsed::Begun(framing)
     }
 
@@ -324,9 +366,11 @@ impl Stream {
         let Some(head) = parse_response(bytes, complete) else { return Parsed::Malformed };
         if matches!(head.status(), 100 | 102..200) {
             sink.counters().interim_responses += 1;
+            self.interim = true;
             sink.message(Message::Interim(head), &self.held_mark);
             return Parsed::Interim;
         }
+        self.interim = false;
         let answered = sink.place_response(&self.held_mark);
         let framing = body::of_response(&head, answered);
         sink.counters().responses += 1;
@@ -362,7 +406,9 @@ impl Stream {
     fn body(&mut self, body: Body, rest: &[u8], cx: &At<'_>, sink: &mut impl MessageSink) -> usize {
         self.tally.packets = self.tally.packets.max(1);
         let (used, ends) = match body {
-            Body::Doubtful { .. } if cx.turn == Turn::New && detect(rest) == Detected::StartLine(Role::Response) => {
+            Body::Doubtful { .. }
+                if cx.proof == Proof::Proven && detect(rest) == Detected::StartLine(Role::Response) =>
+            {
                 self.tally.packets = 0;
                 (0, true)
             }
@@ -422,10 +468,9 @@ impl Stream {
     fn flush(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
         let Tally { wire, body, packets } = std::mem::take(&mut self.tally);
         if let Some(role) = self.role.filter(|_| wire > 0) {
-            let at = mark.at.max(self.held_last);
+            let at = mark.at.max(std::mem::take(&mut self.held_last));
             sink.message(Message::Bytes { role, wire, body, packets }, &Mark { at, ..*mark });
         }
-        self.held_last = Timestamp::default();
     }
 
     fn end(&mut self, mark: &Mark, sink: &mut impl MessageSink) {

@@ -1,8 +1,8 @@
 //! After a loss, or a join in the middle: bytes → the next start line that is provably one.
 
-use super::{After, State, Stream, Turn};
-use crate::http::detect::{Detected, detect};
-use crate::http::{Message, MessageSink};
+use super::{After, At, Proof, State, Stream, Turn};
+use crate::http::detect::{Detected, detect_strictly};
+use crate::http::{Message, MessageSink, Standing};
 use crate::tcp::Mark;
 
 /// So often a turn of the conversation may begin with something else than a start line before the search is given up.
@@ -24,28 +24,38 @@ impl Stream {
 
     /// Looks whether a message begins here; the bytes of a packet that does not begin with one are skipped.
     ///
-    /// A start line is provable only at a segment's first byte, and only when the sender had received something new
-    /// since it last sent: a body that merely holds such text goes on without a turn of the conversation.
-    pub(super) fn search(&mut self, rest: &[u8], turn: Turn, sink: &mut impl MessageSink) -> (usize, After) {
-        if turn == Turn::New {
-            let empty = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-            match (detect(rest.get(empty..).unwrap_or_default()), self.role) {
+    /// A start line is a boundary only at a segment's first byte, and only where the numbers of both directions agree:
+    /// a body that merely holds such text stands elsewhere. Empty lines before it prove nothing: they are the middle of
+    /// a body as well.
+    pub(super) fn search(&mut self, rest: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> (usize, After) {
+        if at.proof != Proof::None {
+            match (detect_strictly(rest), self.role) {
                 (Detected::StartLine(found), role) if role.is_none_or(|role| role == found) => {
-                    self.state = State::Boundary;
-                    return (0, After::Follow);
+                    return self.resume(at.proof);
                 }
-                (Detected::NeedMore, _) if rest.contains(&b' ') => {
-                    self.state = State::Boundary;
-                    return (0, After::Follow);
-                }
+                (Detected::NeedMore, _) if rest.contains(&b' ') => return self.resume(at.proof),
                 (Detected::Http2, None) => return (rest.len(), After::Http2),
-                _ if is_tls_record(rest) => return (rest.len(), After::NotHttp),
-                _ => self.looks += 1,
+                _ => {}
             }
+        }
+        if at.turn == Turn::New {
+            if is_tls_record(rest) {
+                return (rest.len(), After::NotHttp);
+            }
+            self.looks += 1;
         }
         sink.counters().skipped_bytes += rest.len() as u64;
         let after = if self.looks > MAX_LOOKS { After::NotHttp } else { After::Follow };
         (rest.len(), after)
+    }
+
+    const fn resume(&mut self, proof: Proof) -> (usize, After) {
+        self.state = State::Boundary;
+        self.standing = match proof {
+            Proof::Proven => Standing::Sure,
+            Proof::Likely | Proof::None => Standing::Likely,
+        };
+        (0, After::Follow)
     }
 
     pub(super) fn malformed(&mut self, mark: &Mark, sink: &mut impl MessageSink) {

@@ -1,0 +1,170 @@
+//! Random conversations with random faults of the capture → true pairs only, and all that can be told.
+//!
+//! `CONVERSATIONS` sets how many (default 1,500 a property), `SEED` where they begin; a failure names the seed.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step is a failed test")]
+
+mod support;
+
+use std::collections::HashMap;
+
+use network_agent::exchange::Exchange;
+use network_agent::time::Timestamp;
+use support::talk::{Extent, Faults, Sent, Talk, talk};
+use support::{Frame, Random, Side, run, say};
+
+/// Runs `property` for each of the seeds; says which one failed.
+fn for_each_seed(property: impl Fn(u64)) {
+    let read = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let first = read("SEED").unwrap_or(1);
+    for seed in first..first + read("CONVERSATIONS").unwrap_or(1500) {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| property(seed)));
+        if let Err(panic) = result {
+            eprintln!("failed with SEED={seed} CONVERSATIONS=1");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+/// With `EXPLAIN` set, prints what was captured and what was made of it.
+fn explain(talk: &Talk, sent: &[Sent], found: &[Exchange]) {
+    if std::env::var_os("EXPLAIN").is_none() {
+        return;
+    }
+    for (number, said) in talk.said.iter().enumerate() {
+        eprintln!("{number}: {said:?}");
+    }
+    let kept: Vec<u64> = sent.iter().map(|sent| sent.frame.at).collect();
+    let all = talk.sent.iter().filter(|one| !kept.contains(&one.frame.at)).map(|one| ("lost", one));
+    let mut lines: Vec<_> = sent.iter().map(|one| ("", one)).chain(all).collect();
+    lines.sort_by_key(|(_, one)| one.frame.at);
+    for (word, Sent { frame, side, offset, length }) in lines {
+        let text = String::from_utf8_lossy(&frame.data[frame.data.len() - length..]).into_owned();
+        let short: String = text.chars().take(40).collect();
+        let ms = (frame.at - talk.sent[0].frame.at) / 1000;
+        eprintln!("{ms:>9} µs {side:?} {offset}+{length} if {} {word} {short:?}", frame.interface);
+    }
+    eprintln!("{:#?}", say(found));
+}
+
+fn frames(sent: &[Sent]) -> Vec<Frame> {
+    sent.iter().map(|sent| sent.frame.clone()).collect()
+}
+
+/// The number of the request, if it is one of the conversation.
+fn number(exchange: &Exchange, talk: &Talk) -> usize {
+    let target = String::from_utf8_lossy(exchange.request.head.target()).into_owned();
+    let number: usize = target.trim_start_matches('/').parse().unwrap_or(usize::MAX);
+    assert!(number < talk.said.len(), "no such request was made: {target}");
+    number
+}
+
+/// Every exchange is one that was, and every response the one to its request.
+fn assert_true_pairs(found: &[Exchange], talk: &Talk) {
+    let mut seen = vec![false; talk.said.len()];
+    for exchange in found {
+        let number = number(exchange, talk);
+        assert!(!std::mem::replace(&mut seen[number], true), "request {number} twice: {:?}", say(found));
+        let Some(response) = &exchange.response else { continue };
+        assert_eq!(response.head.status(), talk.said[number].status, "{:?}", say(found));
+        if let Some(named) = response.head.header("x-n") {
+            let named = String::from_utf8_lossy(named);
+            let is_cut = !response.head.is_complete() && number.to_string().starts_with(&*named);
+            assert!(named == number.to_string() || is_cut, "{named} answers {number}: {:?}", say(found));
+        }
+    }
+}
+
+/// When each byte of each direction was captured first.
+struct Captured([HashMap<usize, u64>; 2]);
+
+impl Captured {
+    fn of(sent: &[Sent]) -> Self {
+        let mut bytes = [HashMap::new(), HashMap::new()];
+        for sent in sent {
+            for offset in sent.offset..sent.offset + sent.length {
+                bytes[sent.side as usize].entry(offset).or_insert(sent.frame.at);
+            }
+        }
+        Self(bytes)
+    }
+
+    fn first(&self, side: Side, extent: Extent) -> Timestamp {
+        Timestamp::from_nanos(self.0[side as usize][&extent.start])
+    }
+
+    fn last(&self, side: Side, extent: Extent) -> Timestamp {
+        let last = (extent.start..extent.end).map(|offset| self.0[side as usize][&offset]).max();
+        Timestamp::from_nanos(last.unwrap())
+    }
+
+    fn has(&self, side: Side, start: usize, end: usize) -> bool {
+        (start..end).all(|offset| self.0[side as usize].contains_key(&offset))
+    }
+}
+
+#[test]
+fn without_loss_every_exchange_comes_once_with_exact_sizes_and_times() {
+    for_each_seed(|seed| {
+        let mut random = Random(seed);
+        let talk = talk(&mut random);
+        let sent = Faults::without_loss(&mut random).apply(&talk, &mut random);
+        let captured = Captured::of(&sent);
+        let (found, _) = run(&frames(&sent));
+        explain(&talk, &sent, &found);
+        assert_eq!(found.len(), talk.said.len(), "{:?}", say(&found));
+        assert_true_pairs(&found, &talk);
+        for exchange in &found {
+            let said = &talk.said[number(exchange, &talk)];
+            let response = exchange.response.as_ref().expect("it was answered");
+            assert!(!exchange.incomplete && exchange.outcome.error_type().is_none(), "{:?}", say(&found));
+            assert_eq!(exchange.request.head.method(), said.method.as_bytes());
+            for (side, extent, transfer) in [
+                (Side::Client, said.request, exchange.request.transfer),
+                (Side::Server, said.response, response.transfer),
+            ] {
+                assert_eq!(transfer.body_bytes, extent.body, "{side:?} body");
+                assert_eq!(transfer.wire_bytes, (extent.end - extent.start) as u64, "{side:?} wire");
+                assert_eq!(transfer.first_byte, captured.first(side, extent), "{side:?} first byte");
+                assert_eq!(transfer.last_byte, captured.last(side, extent), "{side:?} last byte");
+            }
+        }
+    });
+}
+
+#[test]
+fn with_loss_every_pair_is_a_true_pair() {
+    for_each_seed(|seed| {
+        let mut random = Random(seed);
+        let talk = talk(&mut random);
+        let sent = Faults::with_loss(&mut random).apply(&talk, &mut random);
+        let (found, _) = run(&frames(&sent));
+        explain(&talk, &sent, &found);
+        assert_true_pairs(&found, &talk);
+    });
+}
+
+#[test]
+fn with_loss_what_was_captured_and_can_be_placed_is_emitted() {
+    let mut rates = Vec::new();
+    for_each_seed(|seed| {
+        let mut random = Random(seed);
+        let talk = talk(&mut random);
+        let faults = Faults::with_loss(&mut random);
+        let sent = faults.apply(&talk, &mut random);
+        let captured = Captured::of(&sent);
+        let (found, _) = run(&frames(&sent));
+        explain(&talk, &sent, &found);
+        if talk.pipelines { return; }
+        let mut wanted = 0; let mut got = 0;
+        for (n, said) in talk.said.iter().enumerate() {
+            if captured.has(Side::Client, said.request.start, said.request.end) && captured.has(Side::Server, said.response.start, said.response.head_end) {
+                wanted += 1;
+                let there = found.iter().any(|e| number(e, &talk) == n && e.response.is_some());
+                got += usize::from(there);
+                if !there { eprintln!("MISS {seed} {n}"); }
+            }
+        }
+        eprintln!("RATE {} {wanted} {got}", faults.loss);
+    });
+    rates.push(0);
+}
