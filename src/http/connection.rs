@@ -68,6 +68,8 @@ impl Connection {
         let after = match event {
             StreamEvent::Data(bytes, mark) => side.data(bytes, &mark, origin, &peer, limits, sink),
             StreamEvent::Gap(count, mark) => {
+                // What the peer has received beyond this was hidden.
+                side.end.get_or_insert(mark.sequence);
                 side.stream.gap(count, &mark, sink);
                 After::Follow
             }
@@ -99,7 +101,7 @@ impl Connection {
             Role::Response => Role::Request,
         };
         let other = &mut self.side_mut(direction.opposite()).stream;
-        other.assume(opposite);
+        other.assume(opposite, sink);
         if other.role() == Some(opposite) {
             return Following::Follow(Known::Http);
         }

@@ -191,6 +191,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             self.counters.overflows += 1;
             self.pairing.loss.request = true;
             self.pairing.loss.seen = true;
+            self.pairing.answered_hidden = false;
             self.emit_first(Outcome::Unknown, None);
         }
         self.pairing.note_pipelining(mark, self.flow.origin);
@@ -299,7 +300,8 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             self.pairing.loss.request = true;
             self.pairing.loss.request_seen = true;
             self.pairing.loss.seen = true;
-            self.pairing.answered_hidden = false;
+            // The next request begins where the numbers show that the server had answered all before it.
+            self.pairing.answered_hidden = true;
         }
         if let Some(last) = self.pairing.open.back_mut().filter(|last| last.receiving == Receiving::Going) {
             last.incomplete = true;

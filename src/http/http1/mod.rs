@@ -155,8 +155,11 @@ impl Stream {
     }
 
     /// The other direction has shown what this one carries.
-    pub(super) fn assume(&mut self, role: Role) {
-        self.role.get_or_insert(role);
+    pub(super) fn assume(&mut self, role: Role, sink: &mut impl MessageSink) {
+        if self.role.is_none() {
+            self.role = Some(role);
+            self.report_early_loss(sink);
+        }
     }
 
     /// What this direction tells of boundaries in the other.
