@@ -319,7 +319,7 @@ impl<S> Streams<S> {
                 (0, Order::Any) => self.leap(direction, now, cx),
                 (hole, _) => {
                     self.skip(direction, hole, now, cx);
-                    self.half_mut(direction).forget_when_silent();
+                    self.half_mut(direction).note_loss();
                 }
             }
             self.drain(cx);

@@ -11,6 +11,9 @@ const MAX_WINDOW: u32 = 1 << 30;
 /// A late SYN is at most so far before the first bytes that were captured; one of a new connection is hardly ever.
 const LATE_SYN_REACH: u32 = 1 << 16;
 
+/// So many losses without any data, and the capture does not show this direction.
+const SILENT_AFTER: u8 = 4;
+
 /// One direction.
 ///
 /// ```text
@@ -29,6 +32,8 @@ pub(super) struct Half {
     fin: Option<Fin>,
     ended: bool,
     loss: Option<Loss>,
+    /// Losses before the first data.
+    losses: u8,
     /// The interface that showed the first data; copies seen on others are no retransmissions.
     interface: Option<u32>,
     pub(super) pending: Pending,
@@ -270,10 +275,13 @@ impl Half {
         self.loss.filter(|loss| loss.deadline <= now && loss.until.is_after(self.next)).map(|loss| loss.until)
     }
 
-    /// Bytes of a direction that shows no data at all are not waited for again until it does.
-    pub(super) fn forget_when_silent(&mut self) {
+    /// Bytes of a direction that shows no data at all, loss after loss, are not waited for again until it does.
+    pub(super) fn note_loss(&mut self) {
         if self.interface.is_none() {
-            self.anchor = Anchor::Silent;
+            self.losses = self.losses.saturating_add(1);
+            if self.losses >= SILENT_AFTER {
+                self.anchor = Anchor::Silent;
+            }
         }
     }
 

@@ -29,6 +29,8 @@ pub struct Pairing {
     client: Option<Direction>,
     /// What the present response is to `open`.
     response: Response,
+    /// Where the interim responses before the next final one begin.
+    interim_start: Option<SequenceNumber>,
     /// The end of the responses seen so far.
     response_end: Option<SequenceNumber>,
     /// Whether a response to a request that was lost has been seen since the loss.
@@ -124,7 +126,9 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
         match message {
             Message::RequestHead(head, standing) => self.begin(head, standing, mark),
             Message::ResponseHead(head) => self.answer(head, mark),
-            Message::Interim(_) => {}
+            Message::Interim(_) => {
+                self.pairing.interim_start.get_or_insert(mark.sequence);
+            }
             Message::Bytes { role, wire, body, packets } => self.transfer(role, wire, body, packets, mark.at),
             Message::End(Role::Request) => self.request_done(),
             Message::End(Role::Response) => self.response_done(),
@@ -219,6 +223,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
 
     fn answer(&mut self, head: ResponseHead, mark: &Mark) {
         self.pairing.response_end = Some(mark.sequence);
+        self.pairing.interim_start = None;
         let Some(first) = self.pairing.open.front_mut().filter(|_| self.pairing.response == Response::First) else {
             self.counters.unmatched_responses += 1;
             self.pairing.answered_hidden = true;
@@ -314,6 +319,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
 
     fn responses_lost(&mut self, end: SequenceNumber) {
         self.pairing.loss.response = Some(end);
+        self.pairing.interim_start = None;
         self.pairing.loss.seen = true;
         if self.pairing.response == Response::First {
             if let Some(first) = self.pairing.open.front_mut() {
@@ -394,10 +400,12 @@ impl Pairing {
             };
             return self.open.get(first).filter(surely_next).map(|_| first);
         }
+        let begins_at = self.interim_start.unwrap_or(mark.sequence);
         let had_come = |open: &Open| mark.acknowledgement.is_none_or(|received| received.is_after(open.mark.sequence));
         let last = self.open.iter().rposition(|open| open.answer.is_none() && had_come(open))?;
-        let is_it =
-            |open: &&Open| !open.uncertain && open.may_be_answered_by(mark) && open.holds(mark) && open.stands(mark);
+        let is_it = |open: &&Open| {
+            !open.uncertain && open.may_be_answered_by(mark) && open.holds(mark) && open.stands(mark, begins_at)
+        };
         self.open.get(last).filter(is_it).map(|_| last)
     }
 
@@ -460,11 +468,11 @@ impl Open {
         mark.acknowledgement.is_none_or(|received| !received.is_after(end))
     }
 
-    /// Whether it is a request, or a response at `mark` proves it: one that begins where the client had received to,
-    /// from a server that had received just this.
-    fn stands(&self, mark: &Mark) -> bool {
+    /// Whether it is a request, or a response at `mark` proves it: one that begins, with its interim responses, where
+    /// the client had received to, from a server that had received just this.
+    fn stands(&self, mark: &Mark, begins_at: SequenceNumber) -> bool {
         let end = self.mark.sequence.advance(modulo(self.transfer.wire_bytes));
-        let fits = self.mark.acknowledgement == Some(mark.sequence) && mark.acknowledgement == Some(end);
+        let fits = self.mark.acknowledgement == Some(begins_at) && mark.acknowledgement == Some(end);
         self.standing == Standing::Sure || fits
     }
 
