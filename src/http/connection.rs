@@ -1,6 +1,7 @@
 //! Both directions of one connection: which carries requests, and when a turn of the conversation begins.
 
 use super::http1::{After, At, Stream, Turn};
+use super::preamble::{Passed, Preamble};
 use super::{HttpLimits, MessageSink, Role};
 use crate::packet::SequenceNumber;
 use crate::tcp::{Direction, Mark, Origin, StreamEvent};
@@ -8,6 +9,7 @@ use crate::tcp::{Direction, Mark, Origin, StreamEvent};
 /// HTTP on one connection, until it is found that it is none.
 #[derive(Debug)]
 pub struct Connection {
+    preamble: Preamble,
     up: Side,
     down: Side,
 }
@@ -40,7 +42,7 @@ pub enum Known {
 impl Connection {
     /// A connection of which nothing was seen.
     pub fn new() -> Self {
-        Self { up: Side::new(), down: Side::new() }
+        Self { preamble: Preamble::new(), up: Side::new(), down: Side::new() }
     }
 
     /// Takes the next event of one direction.
@@ -52,18 +54,7 @@ impl Connection {
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
     ) -> Following {
-        let side = self.side_mut(direction);
-        let after = match event {
-            StreamEvent::Data(bytes, mark) => side.data(bytes, &mark, origin, limits, sink),
-            StreamEvent::Gap(count, mark) => {
-                side.stream.gap(count, &mark, sink);
-                After::Follow
-            }
-            StreamEvent::End(at) => {
-                side.stream.close(at, sink);
-                After::Follow
-            }
-        };
+        let after = self.take(origin, direction, event, limits, sink);
         match after {
             After::Follow => self.agree(direction, sink),
             After::Http2 => {
@@ -75,6 +66,50 @@ impl Connection {
                 Following::Leave
             }
         }
+    }
+
+    /// Hands an event to its direction, without what stands before HTTP.
+    fn take(
+        &mut self,
+        origin: Origin,
+        direction: Direction,
+        event: StreamEvent<'_>,
+        limits: &HttpLimits,
+        sink: &mut impl MessageSink,
+    ) -> After {
+        let passed = match event {
+            _ if origin == Origin::Joined => Passed::Skip(0),
+            StreamEvent::Data(bytes, mark) => {
+                self.preamble.data(direction, bytes, &mark, &mut sink.counters().preambles)
+            }
+            StreamEvent::Gap(..) | StreamEvent::End(_) => self.preamble.give_up(direction),
+        };
+        let side = self.side_mut(direction);
+        let used = match passed {
+            Passed::Skip(used) => used,
+            Passed::Replay(held) => {
+                for (bytes, mark) in held.parts() {
+                    let after = side.data(bytes, mark, origin, limits, sink);
+                    if after != After::Follow {
+                        return after;
+                    }
+                }
+                0
+            }
+            Passed::Broken => return After::NotHttp,
+        };
+        match event {
+            StreamEvent::Data(bytes, mark) => match bytes.get(used..) {
+                None | Some([]) => return After::Follow,
+                Some(rest) => {
+                    let sequence = mark.sequence.advance(u32::try_from(used).unwrap_or(u32::MAX));
+                    return side.data(rest, &Mark { sequence, ..mark }, origin, limits, sink);
+                }
+            },
+            StreamEvent::Gap(count, mark) => side.stream.gap(count, &mark, sink),
+            StreamEvent::End(at) => side.stream.close(at, sink),
+        }
+        After::Follow
     }
 
     /// One direction's role is the other's opposite.

@@ -80,7 +80,7 @@ fn ends_with_version(line: &[u8]) -> bool {
 }
 
 /// Whether one is the beginning of the other.
-fn starts_alike(bytes: &[u8], pattern: &[u8]) -> bool {
+pub(super) fn starts_alike(bytes: &[u8], pattern: &[u8]) -> bool {
     let common = bytes.len().min(pattern.len());
     common > 0 && bytes.get(..common) == pattern.get(..common)
 }
