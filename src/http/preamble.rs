@@ -204,7 +204,7 @@ impl Lane {
         let found = match &mut held {
             None => self.expects.find(rest),
             Some(held) => {
-                held.bytes.extend_from_slice(rest.get(..MAX_HELD - before).unwrap_or(rest));
+                held.bytes.extend_from_slice(rest.get(..MAX_HELD.saturating_sub(before)).unwrap_or(rest));
                 self.expects.find(&held.bytes)
             }
         };
@@ -390,4 +390,332 @@ const fn whole(bytes: &[u8], length: usize, next: Expects) -> Found {
 
 fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::packet::SequenceNumber;
+    use Direction::{Down, Up};
+
+    const PAYLOAD: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
+    const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+    /// A connection whose client speaks in the direction `Up`.
+    struct Bench {
+        preamble: Preamble,
+        preambles: u64,
+        sent: [u32; 2],
+        /// What was passed on as payload, by direction, and whether the preamble broke.
+        passed: [Vec<u8>; 2],
+        broken: bool,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let passed = [Vec::new(), Vec::new()];
+            Self { preamble: Preamble::new(), preambles: 0, sent: [0, 0], passed, broken: false }
+        }
+
+        fn say(&mut self, direction: Direction, bytes: &[u8]) {
+            let mark = Mark { sequence: SequenceNumber::new(self.sent[direction as usize]), ..Mark::default() };
+            self.sent[direction as usize] += number(bytes.len());
+            let passed = self.preamble.data(direction, bytes, &mark, &mut self.preambles);
+            let used = self.settle(direction, passed);
+            self.passed[direction as usize].extend(&bytes[used.min(bytes.len())..]);
+            let held = &self.preamble.lane(direction).held;
+            assert!(held.as_ref().is_none_or(|held| (1..MAX_HELD).contains(&held.bytes.len())));
+        }
+
+        fn settle(&mut self, direction: Direction, passed: Passed) -> usize {
+            match passed {
+                Passed::Skip(used) => used,
+                Passed::Broken => {
+                    self.broken = true;
+                    usize::MAX
+                }
+                Passed::Replay(held) => {
+                    for (bytes, mark) in held.parts() {
+                        assert_eq!(mark.sequence.value() as usize, self.passed[direction as usize].len());
+                        self.passed[direction as usize].extend(bytes);
+                    }
+                    0
+                }
+            }
+        }
+
+        fn say_in_pieces(&mut self, direction: Direction, bytes: &[u8], cuts: &[usize]) {
+            let mut rest = bytes;
+            let mut at = 0;
+            for cut in cuts {
+                let (piece, behind) = rest.split_at(cut - at);
+                self.say(direction, piece);
+                (rest, at) = (behind, *cut);
+            }
+            self.say(direction, rest);
+        }
+
+        fn end(&mut self, direction: Direction) {
+            let passed = self.preamble.give_up(direction);
+            self.settle(direction, passed);
+        }
+    }
+
+    fn proxy_v2(command: u8, family: u8, body: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        [PROXY_V2, &[0x20 | command, family], &length, body].concat()
+    }
+
+    fn methods(methods: &[u8]) -> Vec<u8> {
+        [&[5, u8::try_from(methods.len()).unwrap()], methods].concat()
+    }
+
+    fn addressed(front: [u8; 3], address: &[u8]) -> Vec<u8> {
+        [front.as_slice(), address, &[0, 80]].concat()
+    }
+
+    /// What the client and the server say before HTTP.
+    fn preambles() -> Vec<(Vec<u8>, Vec<u8>)> {
+        let v1 = [
+            "PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n",
+            "PROXY TCP6 2001:db8::1 ::1 1 65535\r\n",
+            "PROXY UNKNOWN\r\n",
+            "PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n",
+        ];
+        let long_v1 = format!("PROXY UNKNOWN {}\r\n", "x".repeat(MAX_PROXY_V1 - 16));
+        let v2 = [
+            proxy_v2(1, 0x11, &[7; 12]),
+            proxy_v2(1, 0x21, &[7; 36]),
+            // With fields of its own, and an extension of Amazon's.
+            proxy_v2(1, 0x11, &[&[7; 12], b"\xea\x00\x05hello".as_slice()].concat()),
+            proxy_v2(0, 0x00, &[]),
+            proxy_v2(0, 0xff, &[13; 300]),
+        ];
+        let socks4_reply = vec![0, 0x5a, 0, 80, 192, 0, 2, 1];
+        let socks4: [&[u8]; 4] = [
+            b"\x04\x01\0\x50\xc0\0\x02\x01\0",
+            b"\x04\x01\0\x50\xc0\0\x02\x01joe\0",
+            b"\x04\x01\0\x50\0\0\0\x01\0www.example.com\0",
+            b"\x04\x01\0\x50\0\0\0\xffjoe\0www.example.com\0",
+        ];
+        let long_socks4 = [b"\x04\x01\0\x50\0\0\0\x01".as_slice(), &[b'u'; 255], &[0], &[b'h'; 255], &[0]].concat();
+        let (v4, v6) = ([1, 192, 0, 2, 1], [&[4], [7; 16].as_slice()].concat());
+        let name: &[u8] = b"\x03\x0bexample.com";
+        let socks5 = [
+            (methods(&[0]), vec![], v4.to_vec(), vec![5, 0], v4.to_vec()),
+            (methods(&[0, 1, 2]), vec![], v6.clone(), vec![5, 0], v6),
+            (methods(&[0, 2]), vec![], name.to_vec(), vec![5, 0], v4.to_vec()),
+            (methods(&[2]), b"\x01\x03joe\x06secret".to_vec(), name.to_vec(), vec![5, 2, 1, 0], name.to_vec()),
+            (methods(&[2]), b"\x01\x01a\x00".to_vec(), v4.to_vec(), vec![5, 2, 5, 0], vec![3, 0]),
+        ];
+        let mut all: Vec<_> = v1.iter().map(|line| (line.as_bytes().to_vec(), vec![])).collect();
+        all.push((long_v1.into_bytes(), vec![]));
+        all.extend(v2.map(|header| (header, vec![])));
+        all.extend(socks4.iter().map(|request| (request.to_vec(), socks4_reply.clone())));
+        all.push((long_socks4, socks4_reply));
+        all.extend(socks5.map(|(methods, password, address, choice, bound)| {
+            let request = addressed([5, 1, 0], &address);
+            ([methods, password, request].concat(), [choice, addressed([5, 0, 0], &bound)].concat())
+        }));
+        all
+    }
+
+    #[test]
+    fn every_preamble_is_skipped_to_the_byte_whatever_the_cuts() {
+        for (client, server) in preambles() {
+            let sent = [[&client, PAYLOAD].concat(), [&server, ANSWER].concat()];
+            let step = 1 + sent[0].len() / 60;
+            for first in 0..sent[0].len() {
+                for second in (first..sent[0].len()).step_by(step) {
+                    let mut bench = Bench::new();
+                    bench.say_in_pieces(Up, &sent[0], &[first, second]);
+                    let cuts = [first.min(sent[1].len()), second.min(sent[1].len())];
+                    bench.say_in_pieces(Down, &sent[1], &cuts);
+                    let passed = bench.passed.each_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+                    let wanted = [PAYLOAD, ANSWER].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+                    assert_eq!((passed, bench.broken), (wanted, false), "{client:?} cut at {first} and {second}");
+                    assert_eq!(bench.preambles, 1);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_prefix_of_a_preamble_passes_a_byte() {
+        for (client, server) in preambles() {
+            for end in 0..=client.len() {
+                let mut bench = Bench::new();
+                bench.say(Up, &client[..end]);
+                assert_eq!((bench.passed[0].len(), bench.broken), (0, false), "{end} bytes of {client:?}");
+                assert!(bench.preambles == 0 || end >= 16.min(client.len()), "{end} bytes of {client:?}");
+            }
+            for end in 0..=server.len() {
+                let mut bench = Bench::new();
+                bench.say(Up, &client);
+                bench.say(Down, &server[..end]);
+                assert_eq!((bench.passed[1].len(), bench.broken), (0, false), "{end} bytes of {server:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_longest_header_of_version_2_is_skipped_without_being_held() {
+        let header = proxy_v2(1, 0x11, &[b'G'; 65_535]);
+        let mut bench = Bench::new();
+        for piece in [&header, PAYLOAD].concat().chunks(1448) {
+            bench.say(Up, piece);
+        }
+        assert_eq!((bench.passed[0].as_slice(), bench.preambles), (PAYLOAD, 1));
+    }
+
+    #[test]
+    fn what_only_begins_like_a_preamble_passes_whole_with_its_packets() {
+        let others: [&[u8]; 24] = [
+            b"POST / HTTP/1.1\r\n\r\n",
+            b"PROPFIND / HTTP/1.1\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"PROXY / HTTP/1.1\r\n\r\n",
+            b"PROXY TCP4 HTTP/1.1\r\n",
+            b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\n",
+            b"PROXY TCP4 192.0.2.1 198.51.100.7 56324\r\n",
+            b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443 1\r\n",
+            b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 65536\r\n",
+            b"PROXY TCP6 192.0.2.1 198.51.100.7 56324 443\r\n",
+            b"PROXY UNKNOWNS\r\n",
+            b"\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+            b"\r\n\r\n\0\r\nQUIT\r",
+            b"\r\n\r\n\0\r\nQUIT\n\x11\x11\0\0",
+            b"\x04\x02\0\x50\xc0\0\x02\x01\0",
+            b"\x04\x01\0\x50\xc0\0\x02\x01\x1b\0",
+            b"\x04\x01\0\x50\0\0\0\x01\0\n\0",
+            b"\x05\0\x05\x01",
+            b"\x05\x01\x01",
+            b"\x05\x02\0\xff",
+            b"\x05\x01\x80",
+            b"\x16\x03\x01\x02\0\x01",
+            b"SSH-2.0-x\r\n",
+            &[b'P'; 200],
+        ];
+        for other in others {
+            for cut in 0..other.len() {
+                let mut bench = Bench::new();
+                bench.say_in_pieces(Up, other, &[cut]);
+                bench.end(Up);
+                assert_eq!((bench.passed[0].as_slice(), bench.preambles), (other, 0), "{other:?} cut at {cut}");
+                assert!(!bench.broken);
+            }
+        }
+    }
+
+    #[test]
+    fn names_and_headers_without_an_end_are_not_held_for_ever() {
+        let endless: [(&[u8], u8); 4] = [
+            (b"PROXY UNKNOWN ", b'x'),
+            (b"PROXY TCP4 ", b'1'),
+            (b"\x04\x01\0\x50\xc0\0\x02\x01", b'u'),
+            (b"\x04\x01\0\x50\0\0\0\x01\0", b'h'),
+        ];
+        for (start, filler) in endless {
+            let sent = [start, &vec![filler; MAX_HELD]].concat();
+            for size in [1, 7, MAX_HELD * 2] {
+                let mut bench = Bench::new();
+                for piece in sent.chunks(size) {
+                    bench.say(Up, piece);
+                }
+                assert_eq!((bench.passed[0].as_slice(), bench.preambles), (sent.as_slice(), 0));
+            }
+        }
+    }
+
+    #[test]
+    fn a_socks_server_is_recognised_only_behind_its_client() {
+        for reply in [&[5, 0][..], &[0, 0x5a, 0, 0, 0, 0, 0, 0], &[5, 2]] {
+            for greeting in [&b""[..], PAYLOAD, b"PROXY UNKNOWN\r\n"] {
+                let mut bench = Bench::new();
+                bench.say(Up, greeting);
+                bench.say(Down, reply);
+                bench.end(Down);
+                assert_eq!(bench.passed[1], reply);
+            }
+        }
+    }
+
+    #[test]
+    fn a_handshake_that_goes_wrong_is_not_followed() {
+        let hello = methods(&[0, 2]);
+        let request = addressed([5, 1, 0], &[1, 192, 0, 2, 1]);
+        let cases: [(&[&[u8]], &[u8]); 12] = [
+            // The client says something else than its request.
+            (&[&hello, b"GET / HTTP/1.1\r\n\r\n"], b""),
+            (&[&hello, &[5, 2, 0, 1, 0, 0, 0, 0, 0, 80]], b""),
+            (&[&hello, &[5, 1, 0, 2, 0, 0, 0, 0, 0, 80]], b""),
+            (&[&hello, b"\x01\x01a\x01b", b"\x01\x01a\x01b"], b""),
+            // The server refuses, or says something else.
+            (&[&hello], &[5, 0xff]),
+            (&[&hello], &[5, 1]),
+            (&[&hello], b"220 mail\r\n"),
+            (&[&hello, b"\x01\x01a\x01b"], &[5, 2, 1, 1]),
+            (&[&hello, &request], &[5, 0, 5, 1, 0, 1, 0, 0, 0, 0, 0, 0]),
+            (&[&hello, &request], &[5, 0, 5, 0, 0, 2, 0, 0, 0, 0, 0, 0]),
+            (&[b"\x04\x01\0\x50\xc0\0\x02\x01\0"], &[0, 0x5b, 0, 0, 0, 0, 0, 0]),
+            (&[b"\x04\x01\0\x50\xc0\0\x02\x01\0"], b"HTTP/1.1 400 No\r\n\r\n"),
+        ];
+        for (client, server) in cases {
+            let mut bench = Bench::new();
+            for message in client {
+                bench.say(Up, message);
+            }
+            bench.say(Down, server);
+            assert!(bench.broken, "{client:?} {server:?}");
+            assert!(bench.passed.iter().all(Vec::is_empty));
+        }
+        let mut bench = Bench::new();
+        bench.say(Down, b"220 mail\r\n");
+        bench.say(Up, PROXY_V2);
+        assert_eq!(bench.passed, [PROXY_V2, b"220 mail\r\n"], "the server spoke first");
+    }
+
+    #[test]
+    fn lost_bytes_end_the_look_in_their_direction_alone() {
+        let mut bench = Bench::new();
+        bench.say(Up, &methods(&[0]));
+        bench.end(Up);
+        bench.say(Down, &[5, 0, 5, 0, 0, 1, 0, 0, 0, 0, 0, 0]);
+        bench.say(Up, PAYLOAD);
+        bench.say(Down, ANSWER);
+        assert_eq!(bench.passed, [PAYLOAD, ANSWER]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_skipped_at_the_front_or_passed_whatever_the_cuts(
+            which in 0..preambles().len(),
+            kept in 0..600_usize,
+            changed in proptest::option::of((0..600_usize, any::<u8>())),
+            behind in proptest::collection::vec(any::<u8>(), 0..40),
+            size in 1..50_usize,
+        ) {
+            let (mut client, _) = preambles().swap_remove(which);
+            client.truncate(kept);
+            if let Some((place, byte)) = changed
+                && let Some(old) = client.get_mut(place)
+            {
+                *old = byte;
+            }
+            client.extend(behind);
+            let mut whole = Bench::new();
+            whole.say(Up, &client);
+            let mut cut = Bench::new();
+            for piece in client.chunks(size) {
+                if !cut.broken {
+                    cut.say(Up, piece);
+                }
+            }
+            prop_assert!(client.ends_with(&whole.passed[0]));
+            prop_assert_eq!((whole.broken, whole.preambles), (cut.broken, cut.preambles));
+            prop_assert_eq!(&whole.passed[0], &cut.passed[0]);
+        }
+    }
 }
