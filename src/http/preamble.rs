@@ -395,6 +395,7 @@ fn number(count: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
     use super::*;
     use crate::packet::SequenceNumber;
@@ -689,6 +690,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, rng_seed: RngSeed::Fixed(20_261_124), failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn any_bytes_are_skipped_at_the_front_or_passed_whatever_the_cuts(
             which in 0..preambles().len(),
