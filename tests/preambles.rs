@@ -1,5 +1,4 @@
 //! What the core does with HTTP behind PROXY headers and SOCKS handshakes, from the packets on.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step is a failed test")]
 
 mod support;
 

@@ -563,7 +563,7 @@ mod tests {
 
     #[test]
     fn the_longest_header_of_version_2_is_skipped_without_being_held() {
-        let header = proxy_v2(1, 0x11, &[b'G'; 65_535]);
+        let header = proxy_v2(1, 0x11, &vec![b'G'; 65_535]);
         let mut bench = Bench::new();
         for piece in [&header, PAYLOAD].concat().chunks(1448) {
             bench.say(Up, piece);
