@@ -18,6 +18,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "packet", run: packet },
     Target { name: "pipeline", run: pipeline },
     Target { name: "http1", run: http1 },
+    Target { name: "preamble", run: preamble },
     Target { name: "capture_file", run: capture_file },
 ];
 
@@ -31,6 +32,18 @@ pub const WORDS: &[&[u8]] = &[
     b"HEAD / HTTP/1.1\r\n\r\n",
     b"CONNECT a:1 HTTP/1.1\r\n\r\n",
     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"PROXY TCP4 192.0.2.1 198.51.100.7 56324 443\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x07\xdc\x04\x01\xbb",
+    b"\x04\x01\0\x50\0\0\0\x01me\0shop\0",
+    b"\0\x5a\0\x50\x0a\0\0\x01",
+    b"\x05\x02\0\x02",
+    b"\x05\0",
+    b"\x05\x02\x01\0",
+    b"\x01\x02me\x06secret",
+    b"\x05\x01\0\x03\x04shop\0\x50",
+    b"\x05\0\0\x01\x0a\0\0\x01\x9c\x40",
+    b"\x36\xff\0\x20\0\0\0\x2a\0\x01\0\x85\x01\0\x09\0",
     b"\r\n",
     b"\n ",
     b"ffffffffffffffff\r\n",
@@ -102,9 +115,20 @@ fn pipeline(data: &[u8]) {
     check(pipeline, exchanges);
 }
 
-/// HTTP in TCP: the bytes are said in turn by a client and a server, in pieces, some lost or out of order.
+/// HTTP in TCP, joined in the middle: the bytes are said in turn by a client and a server, in pieces, some lost.
 fn http1(data: &[u8]) {
+    talk(small(), data);
+}
+
+/// The same from the beginning of the connection, where something else may stand before HTTP.
+fn preamble(data: &[u8]) {
     let mut pipeline = small();
+    let mut exchanges = Vec::new();
+    feed(&mut pipeline, &mut exchanges, 1_700_000_000_000_000_000, LinkType::Raw, &segment(0, 999, 0, 0x02, b""), 0);
+    talk(pipeline, data);
+}
+
+fn talk(mut pipeline: Pipeline, data: &[u8]) {
     let mut exchanges = Vec::new();
     let mut sent = [1000_u32, 9000];
     let mut at = 1_700_000_000_000_000_000;

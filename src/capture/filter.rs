@@ -14,7 +14,7 @@ use crate::packet::{LinkType, RawPacket};
 /// - TCP over IPv4 and IPv6, whatever the ports
 /// - every IPv4 and IPv6 fragment, because only the first shows the ports
 /// - IPv6 with extension headers, because BPF cannot walk them
-/// - the tunnels that are looked into: VXLAN, Geneve, IP-in-IP, 6in4, GRE
+/// - the tunnels that are looked into: VXLAN, Geneve, GTP-U, MPLS in UDP, IP-in-IP, 6in4, GRE
 /// - frames with a VLAN tag; `ether proto` rather than `vlan`, which moves the offsets of all that follows it and is
 ///   refused for cooked captures. A tag that the network card took off is no longer there when the filter runs.
 ///
@@ -24,7 +24,7 @@ pub fn default_filter(export: &[SocketAddr]) -> String {
         "tcp",
         "ip[6:2] & 0x3fff != 0",
         "ip proto 4 or ip proto 41 or ip proto 47 or ip proto 51",
-        "udp port 4789 or udp port 8472 or udp port 6081",
+        "udp port 4789 or udp port 8472 or udp port 6081 or udp port 2152 or udp port 6635",
         "ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 44 or ip6[6] = 51 or ip6[6] = 60",
         "ip6[6] = 4 or ip6[6] = 41 or ip6[6] = 47",
         "ether proto 0x8100 or ether proto 0x88a8 or ether proto 0x9100",
@@ -171,7 +171,7 @@ mod tests {
             ("6in6", IPV6, ipv6(41, &[0; 40])),
             ("GRE over IPv6", IPV6, ipv6(47, &[0; 40])),
         ];
-        for port in [4789, 8472, 6081] {
+        for port in [4789, 8472, 6081, 2152, 6635] {
             wanted.push(("a tunnel in UDP", IPV4, ipv4(17, 0, &ports(50_000, port))));
             wanted.push(("a tunnel in UDP over IPv6", IPV6, ipv6(17, &ports(50_000, port))));
         }

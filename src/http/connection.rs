@@ -2,6 +2,7 @@
 
 use super::detect::{Detected, detect_strictly};
 use super::http1::{After, At, PeerState, Proof, Stream, Turn};
+use super::preamble::{Passed, Preamble};
 use super::{HttpLimits, MessageSink, Role};
 use crate::packet::SequenceNumber;
 use crate::tcp::{Direction, Mark, Origin, StreamEvent};
@@ -9,6 +10,7 @@ use crate::tcp::{Direction, Mark, Origin, StreamEvent};
 /// HTTP on one connection, until it is found that it is none.
 #[derive(Debug)]
 pub struct Connection {
+    preamble: Preamble,
     up: Side,
     down: Side,
 }
@@ -51,7 +53,7 @@ pub enum Known {
 impl Connection {
     /// A connection of which nothing was seen.
     pub fn new() -> Self {
-        Self { up: Side::new(), down: Side::new() }
+        Self { preamble: Preamble::new(), up: Side::new(), down: Side::new() }
     }
 
     /// Takes the next event of one direction.
@@ -63,21 +65,7 @@ impl Connection {
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
     ) -> Following {
-        let peer = self.side_mut(direction.opposite()).as_peer();
-        let side = self.side_mut(direction);
-        let after = match event {
-            StreamEvent::Data(bytes, mark) => side.data(bytes, &mark, origin, &peer, limits, sink),
-            StreamEvent::Gap(count, mark) => {
-                // What the peer has received beyond this was hidden.
-                side.end.get_or_insert(mark.sequence);
-                side.stream.gap(count, &mark, sink);
-                After::Follow
-            }
-            StreamEvent::End(at) => {
-                side.stream.close(at, sink);
-                After::Follow
-            }
-        };
+        let after = self.take(origin, direction, event, limits, sink);
         match after {
             After::Follow => self.agree(direction, sink),
             After::Http2 => {
@@ -89,6 +77,55 @@ impl Connection {
                 Following::Leave
             }
         }
+    }
+
+    /// Hands an event to its direction, without what stands before HTTP.
+    fn take(
+        &mut self,
+        origin: Origin,
+        direction: Direction,
+        event: StreamEvent<'_>,
+        limits: &HttpLimits,
+        sink: &mut impl MessageSink,
+    ) -> After {
+        let passed = match event {
+            _ if origin == Origin::Joined => Passed::Skip(0),
+            StreamEvent::Data(bytes, mark) => {
+                self.preamble.data(direction, bytes, &mark, &mut sink.counters().preambles)
+            }
+            StreamEvent::Gap(..) | StreamEvent::End(_) => self.preamble.give_up(direction),
+        };
+        let peer = self.side_mut(direction.opposite()).as_peer();
+        let side = self.side_mut(direction);
+        let used = match passed {
+            Passed::Skip(used) => used,
+            Passed::Replay(held) => {
+                for (bytes, mark) in held.parts() {
+                    let after = side.data(bytes, mark, origin, &peer, limits, sink);
+                    if after != After::Follow {
+                        return after;
+                    }
+                }
+                0
+            }
+            Passed::Broken => return After::NotHttp,
+        };
+        match event {
+            StreamEvent::Data(bytes, mark) => match bytes.get(used..) {
+                None | Some([]) => return After::Follow,
+                Some(rest) => {
+                    let sequence = mark.sequence.advance(u32::try_from(used).unwrap_or(u32::MAX));
+                    return side.data(rest, &Mark { sequence, ..mark }, origin, &peer, limits, sink);
+                }
+            },
+            StreamEvent::Gap(count, mark) => {
+                // What the peer has received beyond this was hidden.
+                side.end.get_or_insert(mark.sequence);
+                side.stream.gap(count, &mark, sink);
+            }
+            StreamEvent::End(at) => side.stream.close(at, sink),
+        }
+        After::Follow
     }
 
     /// One direction's role is the other's opposite.

@@ -98,15 +98,24 @@ fn match_request_line(bytes: &[u8]) -> Detected {
     }
 }
 
+/// `SP HTTP/1.x`, behind something. Lenient where the proof is not weaker for it: any minor version (RFC 9110 §2.5),
+/// and a third number, which devices send (`HTTP/1.0.8`) and servers answer.
 fn ends_with_version(line: &[u8]) -> bool {
-    line.strip_suffix(b"0")
-        .or_else(|| line.strip_suffix(b"1"))
-        .and_then(|line| line.strip_suffix(HTTP1))
-        .is_some_and(|line| line.len() > 1 && line.ends_with(b" "))
+    let Some((before, minor)) =
+        line.iter().rposition(|byte| *byte == b'/').and_then(|at| line.split_at_checked(at + 3))
+    else {
+        return false;
+    };
+    let is_number = |part: &[u8]| !part.is_empty() && part.iter().all(u8::is_ascii_digit);
+    let mut parts = minor.split(|byte| *byte == b'.');
+    before.strip_suffix(HTTP1).is_some_and(|line| line.len() > 1 && line.ends_with(b" "))
+        && parts.next().is_some_and(is_number)
+        && parts.next().is_none_or(is_number)
+        && parts.next().is_none()
 }
 
 /// Whether one is the beginning of the other.
-fn starts_alike(bytes: &[u8], pattern: &[u8]) -> bool {
+pub(super) fn starts_alike(bytes: &[u8], pattern: &[u8]) -> bool {
     let common = bytes.len().min(pattern.len());
     common > 0 && bytes.get(..common) == pattern.get(..common)
 }
@@ -137,6 +146,8 @@ mod tests {
             (b"PRINT / HTTP/1.1\r\n", REQUEST),
             (b"H / HTTP/1.1\r\n", REQUEST),
             (b"CONNECT a:443 HTTP/1.1 \r\n", REQUEST),
+            (b"GET /a HTTP/1.0.8\r\n", REQUEST),
+            (b"GET /a HTTP/1.12\r\n", REQUEST),
             ("GET /ü HTTP/1.1\r\n".as_bytes(), REQUEST),
             (b"HTTP/1.1 200 OK\r\n", RESPONSE),
             (b"HTTP/1.0 404\r\n", RESPONSE),
@@ -147,6 +158,13 @@ mod tests {
             (b"GET /\r\n", Detected::Other),
             (b"GET / HTTP/2.0\r\n", Detected::Other),
             (b"GET HTTP/1.1\r\n", Detected::Other),
+            (b"GET / HTTP/1.\r\n", Detected::Other),
+            (b"GET / HTTP/1.0.\r\n", Detected::Other),
+            (b"GET / HTTP/1..8\r\n", Detected::Other),
+            (b"GET / HTTP/1.0.8.1\r\n", Detected::Other),
+            (b"GET / HTTP/1.0a\r\n", Detected::Other),
+            (b"GET / HTTP/10.1\r\n", Detected::Other),
+            (b"GET / HTTP/1\r\n", Detected::Other),
             (b"220 mail ESMTP\r\n", Detected::Other),
             (b"SSH-2.0-OpenSSH_9.6 Debian\r\n", Detected::Other),
             (b"\x16\x03\x01\x02\x00\x01", Detected::Other),

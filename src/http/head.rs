@@ -52,7 +52,7 @@ impl RequestHead {
         slice(&self.bytes, self.target_start, self.target_end)
     }
 
-    /// The version of the request line.
+    /// The version of the request line; 1.0 or 1.1 also when a number more was sent (`HTTP/1.0.8`), 1.1 for a higher one.
     pub const fn version(&self) -> Version {
         self.version
     }

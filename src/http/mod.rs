@@ -7,6 +7,7 @@ mod connection;
 mod detect;
 mod head;
 mod http1;
+mod preamble;
 #[cfg(test)]
 mod tests;
 
@@ -110,6 +111,8 @@ pub struct HttpCounters {
     pub interim_responses: u64,
     /// Connections found not to be HTTP/1, or no longer.
     pub opaque_connections: u64,
+    /// Connections whose client began with a PROXY protocol header or a SOCKS request.
+    pub preambles: u64,
     /// Connections that began with the HTTP/2 preface.
     pub http2_connections: u64,
     /// Heads and chunk lines that broke the syntax or the bound; the direction looks for the next provable start line.

@@ -291,6 +291,30 @@ fn hundreds_of_header_lines_are_fine() {
 }
 
 #[test]
+fn another_version_of_1_is_read_as_the_one_it_extends() {
+    let versions = [
+        ("HTTP/1.0.8", Version::Http10),
+        ("HTTP/1.00", Version::Http10),
+        ("HTTP/1.1.0", Version::Http11),
+        ("HTTP/1.2", Version::Http11),
+        ("HTTP/1.10 ", Version::Http11),
+        ("HTTP/1.1 ", Version::Http11),
+    ];
+    for (version, wanted) in versions {
+        for target in ["/a", "/a b", "/HTTP/1.5"] {
+            let text = format!("GET {target} {version}\r\nHost: x\r\n\r\n");
+            let head = RequestHead::parse(text.as_bytes()).unwrap();
+            assert_eq!((head.target(), head.version), (target.as_bytes(), wanted), "{text}");
+            assert_eq!(head.header("host"), Some(&b"x"[..]), "{text}");
+            let mut bench = Bench::new();
+            bench.client(text.as_bytes());
+            assert_eq!(bench.recorder.log[0], format!("GET {target}"), "{text}");
+            assert_eq!(bench.last, Following::Follow(Known::Http), "{text}");
+        }
+    }
+}
+
+#[test]
 fn a_target_with_spaces_is_reported_as_sent() {
     assert_eq!(converse(&[b"GET /a b  c HTTP/1.1\r\nHost: x\r\n\r\n"], &[])[0], "GET /a b  c");
 }

@@ -199,6 +199,12 @@ pub(super) fn geneve(options: u8, protocol: u16, body: &[u8]) -> Vec<u8> {
     udp(6081, &[&[options / 4, 0, high, low, 0, 0, 42, 0], vec![0x11; options.into()].as_slice(), body].concat())
 }
 
+/// A GTP-U packet, with what its first byte promises between its header and its content.
+pub(super) fn gtp_u(first: u8, fields: &[u8], body: &[u8]) -> Vec<u8> {
+    let [high, low] = length_bytes(fields.len() + body.len());
+    udp(2152, &[&[first, 255, high, low, 0, 0, 0, 42], fields, body].concat())
+}
+
 /// A GRE packet whose `flags` promise `fields` fields of four bytes.
 pub(super) fn gre(flags: u8, fields: usize, protocol: u16, body: &[u8]) -> Vec<u8> {
     [&[flags, 0], protocol.to_be_bytes().as_slice(), &vec![0x22; fields * 4], body].concat()

@@ -1,4 +1,4 @@
-//! A tunnel packet → the inner packet: VXLAN, Geneve, GRE, IP in IP.
+//! A tunnel packet → the inner packet: VXLAN, Geneve, GTP-U, MPLS in UDP, GRE, IP in IP.
 
 use etherparse::{EtherType, UdpHeaderSlice, ip_number};
 
@@ -11,6 +11,11 @@ use super::ip::IpPayload;
 const VXLAN_PORTS: [u16; 2] = [4789, 8472];
 /// Destination port of Geneve (RFC 8926 §3.3).
 const GENEVE_PORT: u16 = 6081;
+/// Destination port of GTP-U (3GPP TS 29.281 §4.4.2.3): the traffic of mobile phones, between base station and core.
+const GTP_U_PORT: u16 = 2152;
+/// Destination port of MPLS in UDP (RFC 7510 §3).
+const MPLS_PORT: u16 = 6635;
+const MPLS: EtherType = EtherType(0x8847);
 /// GRE protocol type of mirrored Ethernet frames (ERSPAN types I and II).
 const ERSPAN: EtherType = EtherType(0x88be);
 
@@ -31,6 +36,8 @@ fn udp(body: Captured<'_>) -> Result<Layer<'_>, Discard> {
     match header.destination_port() {
         port if VXLAN_PORTS.contains(&port) => or_no_tunnel(vxlan(body)),
         GENEVE_PORT => or_no_tunnel(geneve(body)),
+        GTP_U_PORT => or_no_tunnel(gtp_u(body)),
+        MPLS_PORT => Ok(Layer::EtherType(MPLS, body)),
         _ => Err(Discard::NotTcp),
     }
 }
@@ -60,6 +67,45 @@ fn geneve(body: Captured<'_>) -> Result<Layer<'_>, Discard> {
     }
     let options = usize::from(version_and_length & 0x3f) * 4;
     Ok(Layer::EtherType(EtherType(u16::from_be_bytes([high, low])), rest.skip(options)?))
+}
+
+/// Version, kind and flags, message type, length behind the first eight bytes, tunnel identifier; when a flag is set
+/// four bytes more, the last of which names an extension header (3GPP TS 29.281 §5.1).
+///
+/// Only the message "G-PDU" carries a packet. Nothing names its kind: it is IP when it begins like IP, and otherwise
+/// the Ethernet frame or the data of another kind that the two ends have agreed upon.
+fn gtp_u(body: Captured<'_>) -> Result<Layer<'_>, Discard> {
+    /// Version 1, and GTP rather than GTP' (charging).
+    const VERSION: u8 = 0x30;
+    const EXTENSION: u8 = 0x04;
+    const ANY_FLAG: u8 = 0x07;
+    const G_PDU: u8 = 255;
+
+    let ([first, kind, high, low, ..], rest) = body.split::<8>()?;
+    if first & 0xf0 != VERSION || *kind != G_PDU {
+        return Err(Discard::NotTcp);
+    }
+    let rest = rest.at_most(usize::from(u16::from_be_bytes([*high, *low])));
+    if first & ANY_FLAG == 0 {
+        return Ok(Layer::Ip(rest));
+    }
+    let ([_, _, _, next], rest) = rest.split()?;
+    // Without the flag the byte means nothing.
+    let next = if first & EXTENSION == 0 { 0 } else { *next };
+    gtp_u_extensions(next, rest)
+}
+
+/// Past extension headers: length in units of four bytes, content, the type of the next one, 0 for none
+/// (3GPP TS 29.281 §5.2.1). Ends, as each takes at least four bytes off.
+fn gtp_u_extensions(mut next: u8, mut rest: Captured<'_>) -> Result<Layer<'_>, Discard> {
+    while next != 0 {
+        let ([units], _) = rest.split()?;
+        let length = usize::from(*units) * 4;
+        let Some(last) = length.checked_sub(1) else { return Err(Discard::NotTcp) };
+        let ([kind], behind) = rest.skip(last)?.split()?;
+        (next, rest) = (*kind, behind);
+    }
+    Ok(Layer::Ip(rest))
 }
 
 /// Flags and version, protocol type, then the fields that the flags name: checksum, key, sequence number
@@ -119,6 +165,97 @@ mod tests {
             let packet = ipv4(TCP, &tcp(PAYLOAD));
             assert_eq!(decode_v4(UDP, &geneve(options, IPV4, &packet)), Ok(segment_v4(PAYLOAD)));
         }
+    }
+
+    #[test]
+    fn gtp_u_carries_packets_of_both_versions() {
+        assert_eq!(decode_v4(UDP, &gtp_u(0x30, &[], &packet_v6())), Ok(segment_v6(PAYLOAD)));
+        let packet = ipv4(TCP, &tcp(PAYLOAD));
+        assert_eq!(decode_v4(UDP, &gtp_u(0x30, &[], &packet)), Ok(segment_v4(PAYLOAD)));
+    }
+
+    #[test]
+    fn gtp_u_fields_are_there_when_any_flag_is_set() {
+        for flags in 1..=3 {
+            // Without the flag for it, the byte that would name an extension header names none.
+            let fields = [0x12, 0x34, 0x56, 0x85];
+            assert_eq!(decode_v4(UDP, &gtp_u(0x30 | flags, &fields, &packet_v6())), Ok(segment_v6(PAYLOAD)), "{flags}");
+        }
+    }
+
+    #[test]
+    fn gtp_u_extension_headers_are_skipped_in_any_number_and_size() {
+        for sizes in [&[][..], &[1], &[2], &[255], &[1, 1], &[3, 1, 40]] {
+            let mut fields = vec![0, 0, 0];
+            for units in sizes {
+                // The type of this one, its length, its content.
+                fields.extend([0x85, *units]);
+                fields.extend(vec![0x33; usize::from(*units) * 4 - 2]);
+            }
+            fields.push(0);
+            for flags in [0x34, 0x35, 0x36, 0x37] {
+                assert_eq!(decode_v4(UDP, &gtp_u(flags, &fields, &packet_v6())), Ok(segment_v6(PAYLOAD)), "{sizes:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn gtp_u_padding_behind_its_length_is_left_out() {
+        let packet = ipv4(TCP, &tcp(PAYLOAD));
+        // Without a length of its own.
+        let unknown = [&packet[..2], &[0, 0], &packet[4..]].concat();
+        let mut padded = gtp_u(0x32, &[0; 4], &unknown);
+        padded.extend([0; 9]);
+        assert_eq!(decode_v4(UDP, &padded), Ok(segment_v4(PAYLOAD)));
+    }
+
+    #[test]
+    fn gtp_u_of_another_kind_is_not_tcp() {
+        let change = |place: usize, value: u8| {
+            let mut datagram = gtp_u(0x34, &[0, 0, 0, 0x85, 1, 0, 0, 0], &packet_v6());
+            datagram[8 + place] = value;
+            decode_v4(UDP, &datagram)
+        };
+        assert_eq!(change(1, 255), Ok(segment_v6(PAYLOAD)), "a packet");
+        assert_eq!(change(1, 1), Err(Discard::NotTcp), "an echo request");
+        assert_eq!(change(0, 0x14), Err(Discard::NotTcp), "version 0");
+        assert_eq!(change(0, 0x54), Err(Discard::NotTcp), "version 2");
+        assert_eq!(change(0, 0x24), Err(Discard::NotTcp), "charging");
+        assert_eq!(change(12, 0), Err(Discard::NotTcp), "an extension header of no length");
+        assert_eq!(change(12, 255), Err(Discard::NotTcp), "one that is longer than the datagram");
+        assert_eq!(decode_v4(UDP, &gtp_u(0x30, &[], &frame_v4(PAYLOAD))), Err(Discard::NotIp), "an Ethernet frame");
+    }
+
+    #[test]
+    fn no_prefix_of_a_gtp_u_packet_is_more_than_it() {
+        let fields = [0, 0, 0, 0x85, 1, 0, 0, 0xc0, 2, 0, 0, 0, 0, 0, 0, 0];
+        let whole = gtp_u(0x34, &fields, &packet_v6());
+        let header = 8 + 8 + fields.len();
+        let frame = ethernet(IPV4, &ipv4(UDP, &whole));
+        for end in 0..whole.len() {
+            let short = decode_v4(UDP, &[&whole[..end.min(8)], whole.get(8..end).unwrap_or_default()].concat());
+            let cut = decode_cut(&frame, 34 + end);
+            if end < 8 + 8 + fields.len() {
+                assert!(matches!(short, Err(Discard::NotTcp | Discard::Malformed)), "{end}: {short:?}");
+            }
+            if end < header + 40 + 32 {
+                assert_eq!(cut, Err(Discard::Truncated), "{end}");
+                assert!(short.is_err(), "{end}");
+            } else {
+                let payload = &PAYLOAD[..end - header - 40 - 32];
+                assert_eq!(short, Ok(segment_v6(payload)), "{end}");
+                assert_eq!(cut.map(|seen| seen.payload), Ok(payload.to_vec()), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn mpls_in_udp_carries_packets_behind_any_labels() {
+        for labels in [&[0, 1, 0x11, 64][..], &[0, 1, 0x10, 64, 0, 2, 0x21, 64]] {
+            let datagram = udp(6635, &[labels, &packet_v6()].concat());
+            assert_eq!(decode_v4(UDP, &datagram), Ok(segment_v6(PAYLOAD)));
+        }
+        assert_eq!(decode_v4(UDP, &udp(6635, &[0, 1, 0x10, 64])), Err(Discard::Malformed), "no last label");
     }
 
     #[test]

@@ -108,6 +108,7 @@ impl Statistics {
                 http.opaque_connections,
                 "connections that are not HTTP/1, or no longer",
             ),
+            Row::count("http.preambles", http.preambles, "connections that begin with a PROXY header or SOCKS"),
             Row::count("http.http2_connections", http.http2_connections, "connections that are HTTP/2"),
             Row::loss("http.malformed_heads", http.malformed_heads, "heads that could not be read"),
             Row::count("http.skipped_bytes", http.skipped_bytes, "bytes skipped in search of a message"),

@@ -50,6 +50,17 @@ pub fn in_vxlan(frame: &[u8]) -> Vec<u8> {
     [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0][..], &outer].concat()
 }
 
+/// The IP packet of an Ethernet frame inside GTP-U, with a sequence number and an extension header, over IPv4.
+pub fn in_gtp_u(frame: &[u8]) -> Vec<u8> {
+    let content = [&[0, 1, 0, 0x85, 1, 0, 9, 0][..], &frame[14..]].concat();
+    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let gtp_u = [&[0x36, 0xff][..], &length, &[0, 0, 0, 42], &content].concat();
+    let length = u16::try_from(8 + gtp_u.len()).unwrap();
+    let udp = [&[0x08, 0x68, 0x08, 0x68][..], &length.to_be_bytes(), &[0, 0], &gtp_u].concat();
+    let outer = ipv4([192, 0, 2, 1], [192, 0, 2, 2], 17, &udp);
+    [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0][..], &outer].concat()
+}
+
 /// An Ethernet/IPv4 frame in two fragments, the first with `first` bytes of IP payload (a multiple of 8).
 pub fn in_fragments(frame: &[u8], first: usize) -> [Vec<u8>; 2] {
     let (link, ip) = frame.split_at(14);

@@ -28,7 +28,7 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
 /// Parses a request's head: all of it when `complete`, else what the capture has of it.
 pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
     let bytes = own(bytes, complete)?;
-    let line = request_line(&bytes).or_else(|| request_line(&without_spaces(&bytes)))?;
+    let line = request_line(&bytes).or_else(|| request_line(&regular(&bytes)))?;
     Some(RequestHead {
         method_end: number(line.method_end),
         target_start: number(line.target.0),
@@ -60,17 +60,28 @@ fn request_line(bytes: &[u8]) -> Option<RequestLine> {
     })
 }
 
-/// A copy whose target has no spaces: a target with spaces is against RFC 9112 §3.2, and is sent all the same.
-fn without_spaces(bytes: &[u8]) -> Vec<u8> {
+/// A copy with the start line as it should be, up to the target's end byte for byte in the same places: no spaces in
+/// the target, which are against RFC 9112 §3.2 and are sent all the same, and version 1.0 or 1.1 for another of 1.
+fn regular(bytes: &[u8]) -> Vec<u8> {
+    const VERSION: &[u8] = b" HTTP/1.";
+
     let mut copy = bytes.to_vec();
     let line = copy.get_mut(..start_line_end(bytes)).unwrap_or_default();
     let first = memchr(b' ', line).unwrap_or(0);
-    let last = memchr::memmem::rfind(line, b" HTTP/1.").unwrap_or(0);
+    let Some(last) = memchr::memmem::rfind(line, VERSION) else { return copy };
     for byte in line.get_mut(first + 1..last).unwrap_or_default() {
         if *byte == b' ' {
             *byte = b'+';
         }
     }
+    let start = last + VERSION.len();
+    let version = line.get(start..).unwrap_or_default().split(|byte| matches!(byte, b'\r' | b'\n')).next();
+    let version = version.unwrap_or_default();
+    let minor = version.split(|byte| !byte.is_ascii_digit()).next().unwrap_or_default();
+    // A minor version that is not known is understood as the highest that is (RFC 9110 §2.5).
+    let known = if minor.iter().all(|digit| *digit == b'0') { b'0' } else { b'1' };
+    let end = start + version.len();
+    copy.splice(start..end, [known]);
     copy
 }
 
