@@ -73,7 +73,12 @@ pub fn run(input: &[u8]) -> Footprint {
             let words = error.to_string();
             let named = given.iter().skip(1).any(|argument| {
                 let argument = argument.to_string_lossy();
-                words.contains(argument.split('=').next().unwrap_or_default())
+                // What a terminal would obey is shown otherwise, or not at all.
+                let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || *letter == '-';
+                let name: String = argument.chars().take_while(is_plain).collect();
+                // One letter of several in one argument.
+                let is_short = !name.starts_with("--");
+                words.contains(&name) || is_short && name.chars().skip(1).any(|letter| words.contains(&format!("'-{letter}'")))
             });
             assert!(named || !error.use_stderr(), "which argument of {given:?}? {words}");
             footprint.note(1 << 40);

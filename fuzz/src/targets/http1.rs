@@ -244,11 +244,16 @@ fn hear(script: &Script, origin: Origin, piece: usize) -> Listener {
             }
             What::End => vec![StreamEvent::End(at)],
         };
+        let before = listener.wire[0] + listener.wire[1];
         for event in events {
             if connection.event(origin, direction, event, &LIMITS, &mut listener) == Following::Leave {
                 listener.left = true;
                 break 'events;
             }
+        }
+        if let What::Gap(count) = event.what {
+            // What is not told as part of a body may have hidden anything.
+            listener.lost += u64::from(listener.wire[0] + listener.wire[1] != before + u64::from(count));
         }
     }
     let [requests, responses] = listener.wire;

@@ -11,7 +11,7 @@ use network_agent::time::Timestamp;
 use super::books::{Audited, Footprint, small};
 use super::choices::Choices;
 use super::owned;
-use crate::support::{Conversation, Frame, Random, Side, reorder, snap};
+use crate::support::{ACK, RST, Conversation, Frame, Random, Side, reorder, snap};
 
 const LINKS: [LinkType; 4] = [LinkType::Ethernet, LinkType::LinuxSll, LinkType::LinuxSll2, LinkType::Raw];
 
@@ -84,10 +84,12 @@ fn conversations(choices: &mut Choices<'_>, faults: Faults) -> Footprint {
     };
     let mut audited = Audited::new(config);
     for Frame { at, data, wire_length, link, interface } in &frames {
+        if std::env::var_os("SHOW").is_some() { eprintln!("{at} {}/{wire_length} if {interface} {}", data.len(), data.escape_ascii()); }
         let at = Timestamp::from_nanos(*at);
         audited.feed(&RawPacket { at, data, wire_length: *wire_length, link: *link, interface: *interface });
     }
     let (exchanges, footprint) = audited.finish();
+    if std::env::var_os("SHOW").is_some() { eprintln!("{:?}", crate::support::say(&exchanges)); }
     exchanges.iter().for_each(|exchange| assert_true(exchange));
     if faults == Faults::Harmless {
         let expected: usize = truths.iter().map(Vec::len).sum();
@@ -231,7 +233,9 @@ fn spoil(choices: &mut Choices<'_>, faults: Faults, frames: &mut Vec<Frame>, ran
     if choices.seldom() {
         frames.drain(..choices.below(256).min(frames.len()));
     }
-    if choices.seldom() {
+    // A reset is final, so that what comes after it is another connection.
+    let is_reset = |frame: &Frame| frame.data.iter().rev().nth(6) == Some(&(RST | ACK));
+    if choices.seldom() && !frames.iter().any(is_reset) {
         reorder(frames, 40, random);
     }
 }

@@ -46,6 +46,9 @@ fn ends(connection: u16) -> (SocketAddr, SocketAddr) {
 #[derive(Debug, Default)]
 struct Life {
     next: [Option<u32>; 2],
+    /// Whether a byte was delivered. Before, only acknowledgements tell where a direction stands, and what they pass
+    /// over without a byte in between is one loss.
+    shown: [bool; 2],
     ended: [bool; 2],
     over: bool,
 }
@@ -78,6 +81,7 @@ impl StreamHandler for Twin {
     }
 
     fn event(&mut self, state: &mut usize, flow: &Flow, direction: Direction, event: StreamEvent<'_>) -> Interest {
+        if std::env::var_os("SHOW").is_some() { eprintln!("   {direction:?} {event:?}"); }
         let (port, side) = (flow.low.port(), direction as usize);
         let life = &mut self.lives[*state];
         assert!(!life.over, "{event:?} after the end of the connection");
@@ -86,6 +90,12 @@ impl StreamHandler for Twin {
             StreamEvent::Data(bytes, mark) => {
                 assert!(!bytes.is_empty());
                 assert!(mark.at.as_nanos() <= self.latest && mark.interface < 2);
+                if !life.shown[side] {
+                    let start = mark.sequence.value();
+                    assert!(life.next[side].is_none_or(|next| start.wrapping_sub(next).cast_signed() >= 0), "twice");
+                    life.next[side] = None;
+                    life.shown[side] = true;
+                }
                 follow(&mut life.next[side], &mark, bytes.len() as u64);
                 for (sequence, byte) in sequences(mark.sequence).zip(bytes) {
                     assert_eq!(*byte, truth(port, direction, sequence), "byte {sequence} {direction:?}");
@@ -98,6 +108,9 @@ impl StreamHandler for Twin {
             }
             StreamEvent::Gap(count, mark) => {
                 assert!(count > 0 && count < 1 << 32);
+                if !life.shown[side] {
+                    life.next[side] = None;
+                }
                 follow(&mut life.next[side], &mark, count);
                 self.missing += count;
             }
@@ -181,6 +194,7 @@ impl Audited {
             payload: &payload,
             payload_length,
         };
+        if std::env::var_os("SHOW").is_some() { eprintln!("{direction:?} {segment:?}"); }
         self.table.handle(&segment, &mut self.twin);
         self.audit();
     }
