@@ -66,9 +66,9 @@ fn conversations(choices: &mut Choices<'_>, faults: Faults) -> Footprint {
     let mut random = Random(u64::from(choices.number()));
     let reuses_ports = choices.seldom();
     for number in 0..count {
-        let (conversation, truth) = converse(choices, faults, number, reuses_ports);
+        let (conversation, truth, pipelines) = converse(choices, faults, number, reuses_ports);
         let mut own = conversation.frames;
-        spoil(choices, faults, &mut own, &mut random);
+        spoil(choices, faults, pipelines, &mut own, &mut random);
         if reuses_ports {
             let after = frames.last().map_or(0, |last| last.at + 1_000_000_000);
             let first = own.first().map_or(0, |first| first.at);
@@ -105,7 +105,7 @@ fn converse(
     faults: Faults,
     number: usize,
     reuses_ports: bool,
-) -> (Conversation, Vec<Truth>) {
+) -> (Conversation, Vec<Truth>, bool) {
     let port = 41_000 + if reuses_ports { 0 } else { number };
     let start = choices.number().wrapping_add(u32::try_from(number).unwrap_or(0) << 24);
     let mss = if choices.below(2) == 0 { 1448 } else { choices.below(200) + 1 };
@@ -146,7 +146,7 @@ fn converse(
         1 if faults == Faults::Any => conversation.rst(Side::Server),
         _ => conversation,
     };
-    (conversation, truths)
+    (conversation, truths, pipelines)
 }
 
 /// One request, its response, and whether the response ends with the connection.
@@ -207,36 +207,39 @@ fn framed(choices: &mut Choices<'_>, body: &[u8]) -> Vec<u8> {
 }
 
 /// Does to the frames of one connection what a network and a capture do.
-fn spoil(choices: &mut Choices<'_>, faults: Faults, frames: &mut Vec<Frame>, random: &mut Random) {
+fn spoil(choices: &mut Choices<'_>, faults: Faults, pipelines: bool, frames: &mut Vec<Frame>, random: &mut Random) {
     const HANDSHAKE: usize = 3;
     let copies_in = choices.below(40) as u64 + 4;
     let copies: Vec<Frame> = frames.iter().skip(HANDSHAKE).filter(|_| random.below(copies_in) == 0).cloned().collect();
     let interface = choices.below(2) as u32;
     frames.extend(copies.into_iter().map(|copy| Frame { interface, ..copy }));
     frames.sort_by_key(|frame| frame.at);
-    let window = choices.below(5);
-    if let Some(after) = frames.get_mut(HANDSHAKE..) {
+    // A reset is final: what comes after it is another connection.
+    let is_reset = |frame: &Frame| frame.data.iter().rev().nth(6) == Some(&(RST | ACK));
+    let window = if frames.iter().any(is_reset) { 0 } else { choices.below(5) };
+    if let Some(after) = frames.get_mut(HANDSHAKE..).filter(|_| window > 0) {
+        // Nobody waits longer than the grace for what is only late.
+        let first = after.first().map_or(0, |first| first.at);
+        (first..).step_by(1_000_000).zip(after.iter_mut()).for_each(|(at, frame)| frame.at = at);
         reorder(after, window, random);
     }
     if faults == Faults::Harmless {
-        // Nobody waits longer than the grace for what is only late.
-        let first = frames.first().map_or(0, |first| first.at);
-        (first..).step_by(1_000_000).zip(frames).for_each(|(at, frame)| frame.at = at);
         return;
     }
     let loss = choices.byte();
     let lost = u64::from(loss) * u64::from(loss) / 128;
-    frames.retain(|_| random.below(1000) >= lost);
+    // Who joins between requests and their answers cannot know that there were requests before.
+    let surely_kept = if pipelines { HANDSHAKE } else { 0 };
+    let mut place = 0;
+    frames.retain(|_| {
+        place += 1;
+        place <= surely_kept || random.below(1000) >= lost
+    });
     if choices.below(4) == 1 {
         snap(frames, choices.below(256) + 40);
     }
-    if choices.seldom() {
+    if choices.seldom() && !pipelines {
         frames.drain(..choices.below(256).min(frames.len()));
-    }
-    // A reset is final, so that what comes after it is another connection.
-    let is_reset = |frame: &Frame| frame.data.iter().rev().nth(6) == Some(&(RST | ACK));
-    if choices.seldom() && !frames.iter().any(is_reset) {
-        reorder(frames, 40, random);
     }
 }
 
