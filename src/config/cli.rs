@@ -80,7 +80,8 @@ impl Raw {
 fn refuse_other_than_text(arguments: &[OsString]) -> Result<(), clap::Error> {
     match arguments.iter().skip(1).find(|argument| argument.to_str().is_none()) {
         Some(argument) => {
-            Err(command().error(ErrorKind::InvalidUtf8, format!("the argument {argument:?} is not UTF-8 text")))
+            Err(command()
+                .error(ErrorKind::InvalidUtf8, format!("the argument {} is not UTF-8 text", argument.display())))
         }
         None => Ok(()),
     }

@@ -287,8 +287,8 @@ fn segment(said: &Said, flags: u8, payload: &[u8]) -> Vec<u8> {
     frame.extend(length.to_be_bytes());
     frame.extend([0, 0, 0x40, 0, 64, 6, 0, 0]);
     let (ends, ports) = if said.side == 0 { ([1, 2], [4000_u16, 80]) } else { ([2, 1], [80, 4000]) };
-    ends.iter().for_each(|end| frame.extend([10, 0, 0, *end]));
-    ports.iter().for_each(|port| frame.extend(port.to_be_bytes()));
+    frame.extend(ends.iter().flat_map(|end| [10, 0, 0, *end]));
+    frame.extend(ports.iter().flat_map(|port| port.to_be_bytes()));
     frame.extend(said.sequence.to_be_bytes());
     frame.extend(said.acknowledgement.to_be_bytes());
     frame.extend([0x50, flags, 1, 0, 0, 0, 0, 0]);

@@ -1,6 +1,7 @@
 //! What is fuzzed: bytes → one part of the agent, with what must hold afterwards.
 //!
 //! `tests/corpus.rs` runs the kept inputs through the same code.
+#![allow(dead_code, unreachable_pub, missing_docs, reason = "two crates use this, and neither gives it on")]
 
 mod books;
 mod choices;

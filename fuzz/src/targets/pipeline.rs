@@ -11,7 +11,7 @@ use network_agent::time::Timestamp;
 use super::books::{Audited, Footprint, small};
 use super::choices::Choices;
 use super::owned;
-use crate::support::{ACK, RST, Conversation, Frame, Random, Side, reorder, snap};
+use crate::support::{ACK, Conversation, Frame, RST, Random, Side, reorder, snap};
 
 const LINKS: [LinkType; 4] = [LinkType::Ethernet, LinkType::LinuxSll, LinkType::LinuxSll2, LinkType::Raw];
 
@@ -72,7 +72,9 @@ fn conversations(choices: &mut Choices<'_>, faults: Faults) -> Footprint {
         if reuses_ports {
             let after = frames.last().map_or(0, |last| last.at + 1_000_000_000);
             let first = own.first().map_or(0, |first| first.at);
-            own.iter_mut().for_each(|frame| frame.at = frame.at - first + after);
+            for frame in &mut own {
+                frame.at = frame.at - first + after;
+            }
         }
         frames.extend(own);
         truths.push(truth);
@@ -84,17 +86,19 @@ fn conversations(choices: &mut Choices<'_>, faults: Faults) -> Footprint {
     };
     let mut audited = Audited::new(config);
     for Frame { at, data, wire_length, link, interface } in &frames {
-        if std::env::var_os("SHOW").is_some() { eprintln!("{at} {}/{wire_length} if {interface} {}", data.len(), data.escape_ascii()); }
         let at = Timestamp::from_nanos(*at);
         audited.feed(&RawPacket { at, data, wire_length: *wire_length, link: *link, interface: *interface });
     }
     let (exchanges, footprint) = audited.finish();
-    if std::env::var_os("SHOW").is_some() { eprintln!("{:?}", crate::support::say(&exchanges)); }
-    exchanges.iter().for_each(|exchange| assert_true(exchange));
+    for exchange in &exchanges {
+        assert_true(exchange);
+    }
     if faults == Faults::Harmless {
         let expected: usize = truths.iter().map(Vec::len).sum();
         assert_eq!(exchanges.len(), expected, "exchanges found");
-        exchanges.iter().for_each(|exchange| assert_whole(exchange, &truths));
+        for exchange in &exchanges {
+            assert_whole(exchange, &truths);
+        }
     }
     footprint
 }
@@ -211,7 +215,7 @@ fn spoil(choices: &mut Choices<'_>, faults: Faults, pipelines: bool, frames: &mu
     const HANDSHAKE: usize = 3;
     let copies_in = choices.below(40) as u64 + 4;
     let copies: Vec<Frame> = frames.iter().skip(HANDSHAKE).filter(|_| random.below(copies_in) == 0).cloned().collect();
-    let interface = choices.below(2) as u32;
+    let interface = u32::from(choices.byte() & 1);
     frames.extend(copies.into_iter().map(|copy| Frame { interface, ..copy }));
     frames.sort_by_key(|frame| frame.at);
     // A reset is final: what comes after it is another connection.
@@ -226,14 +230,14 @@ fn spoil(choices: &mut Choices<'_>, faults: Faults, pipelines: bool, frames: &mu
     if faults == Faults::Harmless {
         return;
     }
-    let loss = choices.byte();
-    let lost = u64::from(loss) * u64::from(loss) / 128;
+    let loss = u64::from(choices.byte());
+    let in_thousand = loss * loss / 128;
     // Who joins between requests and their answers cannot know that there were requests before.
     let surely_kept = if pipelines { HANDSHAKE } else { 0 };
     let mut place = 0;
     frames.retain(|_| {
         place += 1;
-        place <= surely_kept || random.below(1000) >= lost
+        place <= surely_kept || random.below(1000) >= in_thousand
     });
     if choices.below(4) == 1 {
         snap(frames, choices.below(256) + 40);
@@ -247,7 +251,9 @@ fn place(exchange: &Exchange) -> (usize, usize) {
     let target = String::from_utf8_lossy(exchange.request.head.target()).into_owned();
     let numbers = target.trim_start_matches('/').split_once('-');
     let number = |text: &str| text.parse().ok();
-    numbers.and_then(|(connection, own)| Some((number(connection)?, number(own)?))).expect("only what was said is found")
+    numbers
+        .and_then(|(connection, own)| Some((number(connection)?, number(own)?)))
+        .expect("only what was said is found")
 }
 
 /// A response is paired with the request that it answered, or with none.

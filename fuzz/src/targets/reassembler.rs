@@ -81,7 +81,6 @@ impl StreamHandler for Twin {
     }
 
     fn event(&mut self, state: &mut usize, flow: &Flow, direction: Direction, event: StreamEvent<'_>) -> Interest {
-        if std::env::var_os("SHOW").is_some() { eprintln!("   {direction:?} {event:?}"); }
         let (port, side) = (flow.low.port(), direction as usize);
         let life = &mut self.lives[*state];
         assert!(!life.over, "{event:?} after the end of the connection");
@@ -195,14 +194,13 @@ impl Audited {
             payload: &payload,
             payload_length,
         };
-        if std::env::var_os("SHOW").is_some() { eprintln!("{direction:?} {segment:?}"); }
         self.table.handle(&segment, &mut self.twin);
         self.audit();
     }
 
     fn audit(&self) {
         let counters = self.table.counters();
-        let connections = counters.active as usize;
+        let connections = usize::try_from(counters.active).unwrap_or(usize::MAX);
         assert!(connections <= self.limits.max_connections);
         let held = self.table.pending_bytes();
         assert!(held <= self.limits.max_total_pending_bytes, "{held} bytes are held");
@@ -277,17 +275,11 @@ fn hostile(choices: &mut Choices<'_>) -> Footprint {
             0..=0x7f => stand,
             0x80..=0xbf => stand.wrapping_add(u32::from(place - 0x80) * 5),
             0xc0..=0xfa => stand.wrapping_sub(u32::from(place - 0xc0) * 7),
-            _ => stand.wrapping_add(1 << (place - 0xfb) * 3 << 19),
+            _ => stand.wrapping_add(1 << (19 + (place - 0xfb) * 3)),
         };
         let flags = FLAGS[usize::from(flags & 0x0f)];
         let acknowledged = stands[connection][peer].wrapping_add_signed(i32::from(choices.byte().cast_signed()) / 3);
-        let sent = Sent {
-            sequence,
-            acknowledgement: acknowledged,
-            flags,
-            length,
-            interface: u32::from(which >> 7),
-        };
+        let sent = Sent { sequence, acknowledgement: acknowledged, flags, length, interface: u32::from(which >> 7) };
         let end = sequence.wrapping_add(u32::try_from(length).unwrap_or(0)).wrapping_add(u32::from(flags & 2 != 0));
         if end.wrapping_sub(stand).cast_signed() > 0 || place > 0xfb {
             stands[connection][own] = end;
