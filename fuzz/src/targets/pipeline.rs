@@ -111,11 +111,12 @@ fn converse(
     reuses_ports: bool,
 ) -> (Conversation, Vec<Truth>, bool) {
     let port = 41_000 + if reuses_ports { 0 } else { number };
-    let start = choices.number().wrapping_add(u32::try_from(number).unwrap_or(0) << 24);
+    // The same initial numbers again would be copies.
+    let start = (choices.number() >> 8) | (u32::try_from(number).unwrap_or(0) << 30);
     let mss = if choices.below(2) == 0 { 1448 } else { choices.below(200) + 1 };
     let mut conversation = Conversation::between(&format!("10.1.0.7:{port}"), "10.1.0.80:80")
         .on(LINKS[choices.below(LINKS.len())])
-        .starting_at(start, start.rotate_left(7))
+        .starting_at(start, start.rotate_left(2))
         .cut_at(mss)
         .wait(choices.below(20) as u64 * 500_000)
         .handshake();
@@ -240,7 +241,7 @@ fn spoil(choices: &mut Choices<'_>, faults: Faults, pipelines: bool, frames: &mu
         place <= surely_kept || random.below(1000) >= in_thousand
     });
     if choices.below(4) == 1 {
-        snap(frames, choices.below(256) + 40);
+        snap(frames, choices.below(256) + if pipelines { 80 } else { 40 });
     }
     if choices.seldom() && !pipelines {
         frames.drain(..choices.below(256).min(frames.len()));
