@@ -78,7 +78,7 @@ pub fn run(input: &[u8]) -> Footprint {
                 let name: String = argument.chars().take_while(is_plain).collect();
                 // One letter of several in one argument.
                 let is_short = !name.starts_with("--");
-                let shows = |letter: char| words.contains(&format!("'-{letter}'"));
+                let shows = |letter: char| letter.is_control() || words.contains(&format!("'-{letter}'"));
                 words.contains(&name) || is_short && argument.chars().skip(1).any(shows)
             });
             assert!(named || !error.use_stderr(), "which argument of {given:?}? {words}");
