@@ -160,14 +160,14 @@ impl Listener {
 impl MessageSink for Listener {
     fn message(&mut self, message: Message, mark: &Mark) {
         let role = match &message {
-            Message::RequestHead(_) => Role::Request,
+            Message::RequestHead(..) => Role::Request,
             Message::ResponseHead(_) | Message::Interim(_) => Role::Response,
             Message::Bytes { role, .. } => *role,
             Message::End(role) | Message::Abort(role) | Message::Lost(role) | Message::Closed(role) => *role,
         };
         assert!(!self.closed[role as usize], "{message:?} after the end of its direction");
         match message {
-            Message::RequestHead(head) => {
+            Message::RequestHead(head, ..) => {
                 self.waiting.push_back(match head.method() {
                     b"HEAD" => Answered::Head,
                     b"CONNECT" => Answered::Connect,
