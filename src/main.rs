@@ -11,7 +11,9 @@ const BAD_CONFIGURATION: u8 = 64;
 
 fn main() -> ExitCode {
     let terminal = if std::io::stdout().is_terminal() { Terminal::Yes } else { Terminal::No };
-    let config = match Config::load(std::env::args_os(), |name| std::env::var(name).ok(), terminal) {
+    // What is no text is not passed over in silence: its setting will refuse it, or show it as it was understood.
+    let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
+    let config = match Config::load(std::env::args_os(), environment, terminal) {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };

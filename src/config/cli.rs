@@ -5,6 +5,7 @@ use std::ffi::OsString;
 
 use clap::builder::Styles;
 use clap::builder::styling::AnsiColor;
+use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command};
 
 use super::settings::{Group, OBSOLETE, SETTINGS, Setting};
@@ -39,6 +40,8 @@ impl Raw {
         arguments: impl IntoIterator<Item = OsString>,
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        refuse_other_than_text(&arguments)?;
         let matches = command().try_get_matches_from(arguments)?;
         let mut raw =
             Self { check: matches.get_flag("check"), verbose: matches.get_count("verbose"), ..Self::default() };
@@ -70,6 +73,17 @@ impl Raw {
     /// The text given for `variable`.
     pub fn text(&self, variable: &str) -> Option<&str> {
         self.get(variable).map(|given| given.text.as_str())
+    }
+}
+
+/// clap refuses such an argument too, and does not say which.
+fn refuse_other_than_text(arguments: &[OsString]) -> Result<(), clap::Error> {
+    match arguments.iter().skip(1).find(|argument| argument.to_str().is_none()) {
+        Some(argument) => {
+            Err(command()
+                .error(ErrorKind::InvalidUtf8, format!("the argument {} is not UTF-8 text", argument.display())))
+        }
+        None => Ok(()),
     }
 }
 

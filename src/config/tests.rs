@@ -69,6 +69,15 @@ fn a_flag_beats_its_variable_and_an_empty_variable_is_none() {
 }
 
 #[test]
+fn an_argument_that_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStringExt;
+    let argument = OsString::from_vec(b"--filter=caf\xe9".to_vec());
+    let loaded = Config::load([OsString::from("network-agent"), argument], |_| None, Terminal::No);
+    let words = loaded.unwrap_err().to_string();
+    assert!(words.contains("--filter=caf"), "{words}");
+}
+
+#[test]
 fn what_opentelemetry_variables_say_wrongly_is_warned_of_and_ignored() {
     let config =
         load(&["--read", "x"], &[("OTEL_BSP_SCHEDULE_DELAY", "soon"), ("OTEL_TRACES_SAMPLER", "dice")]).unwrap();

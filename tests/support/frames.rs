@@ -104,7 +104,7 @@ fn ip_packet(segment: &Segment<'_>) -> Vec<u8> {
     }
 }
 
-fn ipv4(source: [u8; 4], destination: [u8; 4], protocol: u8, payload: &[u8]) -> Vec<u8> {
+pub fn ipv4(source: [u8; 4], destination: [u8; 4], protocol: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(20 + payload.len()).unwrap();
     let mut header = vec![0x45, 0];
     header.extend(length.to_be_bytes());
