@@ -14,7 +14,7 @@ const FAR_AHEAD: i32 = 1 << 30;
 /// A segment further behind than this, likewise; retransmissions are at most a window old.
 const FAR_BEHIND: i32 = -(1 << 26);
 /// A reset further from its stream than this is not believed (RFC 5961 §3.2, made lenient for lost segments).
-const RESET_REACH: i32 = 1 << 24;
+const RESET_REACH: u32 = 1 << 24;
 /// A second SYN later than this was sent again, so it is not known which one was answered.
 const SYN_AGAIN: Duration = Duration::from_millis(500);
 
@@ -102,20 +102,25 @@ impl<S> Streams<S> {
     /// Whether a reset is believed.
     pub(super) fn is_credible_reset(&self, segment: &Segment<'_>, direction: Direction) -> bool {
         let half = self.half(direction);
-        !half.is_known() || segment.sequence.distance_from(half.next()).abs() <= RESET_REACH
+        !half.is_known() || segment.sequence.distance_from(half.next()).unsigned_abs() <= RESET_REACH
     }
 
     /// Declares lost what is certainly lost at `now`.
     pub(super) fn lose<H: StreamHandler<State = S>>(&mut self, now: Timestamp, cx: &mut Context<'_, H>) -> Verdict {
-        // What one direction lacks may hold up the other, whose own loss is then no longer one.
-        for _ in 0..2 {
-            self.lose_in(Direction::Up, now, Order::Causal, cx);
-            self.lose_in(Direction::Down, now, Order::Causal, cx);
-        }
-        // Both wait for each other: no real conversation does that. One alone waits for the other's loss to be certain.
-        if self.up.certain_loss(now).is_some() && self.down.certain_loss(now).is_some() {
-            self.lose_in(Direction::Up, now, Order::Any, cx);
-            self.lose_in(Direction::Down, now, Order::Any, cx);
+        while self.interest != Interest::None {
+            // What one direction lacks may hold up the other, whose own loss is then no longer one.
+            let before = (self.up.next(), self.down.next());
+            self.lose_in(Direction::Up, now, cx);
+            self.lose_in(Direction::Down, now, cx);
+            if before != (self.up.next(), self.down.next()) {
+                continue;
+            }
+            // Both wait for each other: no real conversation does that. One alone waits for the other's loss to be
+            // certain.
+            let both_wait = self.up.certain_loss(now).is_some() && self.down.certain_loss(now).is_some();
+            let Some(direction) = self.next_to_settle().filter(|_| both_wait) else { break };
+            self.leap(direction, now, cx);
+            self.drain(cx);
         }
         self.verdict()
     }
@@ -123,6 +128,9 @@ impl<S> Streams<S> {
     /// No more segments will come: delivers all that waits, over every hole.
     pub(super) fn settle<H: StreamHandler<State = S>>(&mut self, now: Timestamp, cx: &mut Context<'_, H>) {
         self.drain(cx);
+        self.up.hasten_loss(now);
+        self.down.hasten_loss(now);
+        self.lose(now, cx);
         while self.interest != Interest::None {
             let Some(direction) = self.next_to_settle() else { break };
             self.leap(direction, now, cx);
@@ -307,21 +315,19 @@ impl<S> Streams<S> {
         self.half_mut(direction).take_ready()
     }
 
-    fn lose_in<H>(&mut self, direction: Direction, now: Timestamp, order: Order, cx: &mut Context<'_, H>)
+    fn lose_in<H>(&mut self, direction: Direction, now: Timestamp, cx: &mut Context<'_, H>)
     where
         H: StreamHandler<State = S>,
     {
         while self.interest != Interest::None {
             let half = self.half_mut(direction);
             let Some(until) = half.certain_loss(now) else { return };
-            match (half.hole_before(until), order) {
-                (0, Order::Causal) => return,
-                (0, Order::Any) => self.leap(direction, now, cx),
-                (hole, _) => {
-                    self.skip(direction, hole, now, cx);
-                    self.half_mut(direction).note_loss();
-                }
+            let hole = half.hole_before(until);
+            if hole == 0 {
+                return;
             }
+            self.skip(direction, hole, now, cx);
+            self.half_mut(direction).note_loss();
             self.drain(cx);
         }
     }
@@ -403,11 +409,4 @@ impl<S> Streams<S> {
             self.interest = cx.handler.event(&mut self.state, &self.flow, direction, event);
         }
     }
-}
-
-/// Whether a loss respects what waits for the other direction.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Order {
-    Causal,
-    Any,
 }

@@ -115,7 +115,7 @@ impl Half {
 
     /// A SYN of this direction with `initial`.
     pub(super) fn synchronise(&mut self, initial: SequenceNumber) {
-        if self.anchor != Anchor::Known {
+        if matches!(self.anchor, Anchor::Unknown | Anchor::Hinted) && !self.ended {
             self.initial = Some(initial);
             self.next = initial.advance(1);
             self.start = self.next;
@@ -125,10 +125,17 @@ impl Half {
 
     /// Data (or a FIN) of this direction at `start`, seen on `interface`: anchors the stream when nothing has yet.
     pub(super) fn join(&mut self, start: SequenceNumber, interface: u32) {
+        if self.ended {
+            return;
+        }
         self.interface.get_or_insert(interface);
         match self.anchor {
             Anchor::Known => {}
             Anchor::Hinted if start.is_after(self.next) && distance(start, self.next) < MAX_WINDOW => {
+                self.anchor = Anchor::Known;
+            }
+            // Its bytes before `next` were reported as lost.
+            Anchor::Silent if (1..MAX_WINDOW).contains(&distance(self.next, start)) => {
                 self.anchor = Anchor::Known;
             }
             Anchor::Hinted | Anchor::Silent | Anchor::Unknown => {
@@ -158,9 +165,14 @@ impl Half {
                 self.start = number;
                 self.anchor = Anchor::Hinted;
             }
+            // An older acknowledgement that comes late: the stream began before what the first one told.
+            Anchor::Hinted if (1..MAX_WINDOW).contains(&distance(self.next, number)) => {
+                self.next = number;
+                self.start = number;
+            }
             // There was data, and it was not captured, or not yet.
             Anchor::Hinted if number.is_after(self.next) => self.anchor = Anchor::Known,
-            Anchor::Silent if number.is_after(self.next) => self.next = number,
+            Anchor::Silent if (1..MAX_WINDOW).contains(&distance(number, self.next)) => self.next = number,
             Anchor::Hinted | Anchor::Silent | Anchor::Known => {}
         }
         if self.acknowledged.is_none_or(|known| number.is_after(known)) {
@@ -179,6 +191,8 @@ impl Half {
     pub(super) fn take_end(&mut self) -> Option<Timestamp> {
         let fin = self.fin.filter(|fin| !self.ended && !fin.sequence.is_after(self.next))?;
         self.ended = true;
+        // Bytes beyond the FIN belong to no stream.
+        self.pending = Pending::default();
         Some(fin.at)
     }
 
@@ -251,6 +265,7 @@ impl Half {
     /// Where the stream surely goes on, or ends, after a hole: at held bytes, or at a FIN.
     pub(super) fn resumes_at(&self) -> Option<SequenceNumber> {
         match (self.pending.first(), self.fin) {
+            _ if self.ended => None,
             (Some((first, _)), _) => Some(first.sequence),
             (None, Some(fin)) if fin.sequence.is_after(self.next) => Some(fin.sequence),
             _ => None,
@@ -259,6 +274,9 @@ impl Half {
 
     /// Notes since when acknowledged bytes are missing; the deadline when there are any.
     pub(super) fn watch_loss(&mut self, deadline: Timestamp) -> Option<Timestamp> {
+        if self.ended {
+            return None;
+        }
         if self.loss.is_some_and(|loss| loss.until.is_after(self.next)) {
             return self.loss.map(|loss| loss.deadline);
         }
@@ -272,7 +290,17 @@ impl Half {
 
     /// The loss that is certain at `now`.
     pub(super) fn certain_loss(&self, now: Timestamp) -> Option<SequenceNumber> {
-        self.loss.filter(|loss| loss.deadline <= now && loss.until.is_after(self.next)).map(|loss| loss.until)
+        self.loss
+            .filter(|loss| !self.ended && loss.deadline <= now && loss.until.is_after(self.next))
+            .map(|loss| loss.until)
+    }
+
+    /// No more segments will come: acknowledged bytes that are missing are lost at `now`.
+    pub(super) fn hasten_loss(&mut self, now: Timestamp) {
+        self.watch_loss(now);
+        if let Some(loss) = &mut self.loss {
+            loss.deadline = loss.deadline.min(now);
+        }
     }
 
     /// Bytes of a direction that shows no data at all, loss after loss, are not waited for again until it does.

@@ -197,6 +197,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             self.pairing.loss.seen = true;
             self.pairing.answered_hidden = false;
             self.emit_first(Outcome::Unknown, None);
+            self.pairing.open.iter_mut().for_each(|open| open.uncertain = true);
         }
         self.pairing.note_pipelining(mark, self.flow.origin);
         let had_hidden = self.pairing.loss.request;
@@ -227,6 +228,10 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         let Some(first) = self.pairing.open.front_mut().filter(|_| self.pairing.response == Response::First) else {
             self.counters.unmatched_responses += 1;
             self.pairing.answered_hidden = true;
+            // Its request was not captured, or comes late: from now on order proves nothing, and who had received no more
+            // when it asked may be whom it answered.
+            self.pairing.loss.seen = true;
+            self.pairing.loss.response = Some(mark.sequence.advance(1));
             return;
         };
         first.incomplete |= !head.is_complete();
@@ -391,7 +396,7 @@ impl Pairing {
         let first = self.open.iter().position(|open| open.answer.is_none())?;
         // Once something was lost, numbers decide for as long as the connection lasts: they are right without loss, too.
         if !self.loss.seen && origin == Origin::Begun {
-            return (first == 0).then_some(first);
+            return self.open.front().filter(|open| first == 0 && open.was_sent_before(mark)).map(|_| first);
         }
         if self.loss.pipelines {
             let surely_next = |open: &&Open| {
@@ -444,6 +449,8 @@ impl Pairing {
             (last.mark.acknowledgement, mark.acknowledgement),
             (Some(before), Some(now)) if now.is_after(before)
         );
+        // The client has had an answer that the capture has not.
+        self.loss.seen |= received_more && last.answer.is_none();
         let being_answered = last.answer.is_some() && self.response == Response::First;
         if !being_answered && received_more {
             return;
@@ -479,8 +486,12 @@ impl Open {
     /// Whether sequence and acknowledgement numbers allow that a response at `mark` answers it.
     fn may_be_answered_by(&self, mark: &Mark) -> bool {
         let server_had_it = mark.acknowledgement.is_none_or(|received| received.is_after(self.mark.sequence));
-        let sent_after = self.mark.acknowledgement.is_none_or(|received| !received.is_after(mark.sequence));
-        server_had_it && sent_after
+        server_had_it && self.was_sent_before(mark)
+    }
+
+    /// Whether its client had received nothing of a response that begins at `mark` when it sent this request.
+    fn was_sent_before(&self, mark: &Mark) -> bool {
+        self.mark.acknowledgement.is_none_or(|received| !received.is_after(mark.sequence))
     }
 }
 

@@ -328,3 +328,21 @@ fn who_asks_is_the_client_whichever_way_the_addresses_sort() {
     assert_eq!(bench.exchanges[0].client, bench.flow.high);
     assert_eq!(bench.exchanges[0].server, bench.flow.low);
 }
+
+#[test]
+fn more_requests_than_may_wait_shift_no_answer() {
+    let mut bench = Bench::new();
+    for number in 0..9 {
+        bench.say(Direction::Up, &format!("GET /{number} HTTP/1.1\r\n\r\n"));
+    }
+    bench.arrive(Direction::Up);
+    for number in 0..9 {
+        bench.answer(number);
+    }
+    bench.finish(Finish::CaptureEnded);
+    for exchange in &bench.exchanges {
+        let number: u16 = String::from_utf8_lossy(&exchange.request.head.target()[1..]).parse().unwrap();
+        let status = exchange.response.as_ref().map(|response| response.head.status());
+        assert!(status.is_none_or(|status| status == 200 + number), "{:?}", bench.said());
+    }
+}

@@ -448,6 +448,7 @@ impl Stream {
     /// What is held of a head ends as an incomplete message; `false` when not even its start line is whole.
     fn cut_head(&mut self, sink: &mut impl MessageSink) -> bool {
         let held = std::mem::take(&mut self.held);
+        self.report_early_loss(sink);
         let parsed = match self.role {
             Some(Role::Request) => self.request(&held, false, sink),
             Some(Role::Response) => self.response(&held, false, sink),

@@ -78,7 +78,8 @@ impl Stream {
     }
 
     pub(super) fn report_early_loss(&mut self, sink: &mut impl MessageSink) {
-        if let (Some(mark), Some(role)) = (self.unreported_loss.take(), self.role) {
+        let Some(role) = self.role else { return };
+        if let Some(mark) = self.unreported_loss.take() {
             sink.message(Message::Lost(role), &mark);
         }
     }
