@@ -51,10 +51,20 @@ pub enum Message {
     End(Role),
     /// The direction ended inside the message.
     Abort(Role),
-    /// Bytes are missing that may hide where messages begin and end; what was open has no known end.
-    Lost(Role),
+    /// Bytes are missing, or make no sense, that may hide where messages begin and end; what was open has no known end.
+    /// The mark stands at the first byte after them.
+    Lost(Role, Lost),
     /// The direction has ended; no message will begin any more.
     Closed(Role),
+}
+
+/// What was lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lost {
+    /// The end of a segment, cut by the snap length: it hides nothing but the end of what it carried.
+    Cut,
+    /// Whole segments, or bytes that break the syntax: they may hide messages.
+    Unknown,
 }
 
 /// How sure it is that a message begins where one was read.

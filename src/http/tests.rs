@@ -40,7 +40,7 @@ impl MessageSink for Recorder {
                 format!("end {wire} {body}")
             }
             Message::Abort(_) => "abort".to_owned(),
-            Message::Lost(_) => "lost".to_owned(),
+            Message::Lost(..) => "lost".to_owned(),
             Message::Closed(_) => "closed".to_owned(),
         };
         self.log.push(line);

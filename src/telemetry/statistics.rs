@@ -128,6 +128,11 @@ impl Statistics {
                 exchange.unmatched_responses,
                 "responses whose request was not seen",
             ),
+            Row::count(
+                "exchange.unproven_requests",
+                exchange.unproven_requests,
+                "what looked like a request after a loss and was not proven to be one",
+            ),
             Row::loss("exchange.overflows", exchange.overflows, "requests given up: raise AGENT_MAX_OPEN_EXCHANGES"),
             Row::loss(
                 "exchange.queue_dropped",

@@ -174,7 +174,7 @@ impl MessageSink for Listener {
             Message::RequestHead(..) => Role::Request,
             Message::ResponseHead(_) | Message::Interim(_) => Role::Response,
             Message::Bytes { role, .. } => *role,
-            Message::End(role) | Message::Abort(role) | Message::Lost(role) | Message::Closed(role) => *role,
+            Message::End(role) | Message::Abort(role) | Message::Lost(role, _) | Message::Closed(role) => *role,
         };
         assert!(!self.closed[role as usize], "{message:?} after the end of its direction");
         match message {
@@ -203,7 +203,7 @@ impl MessageSink for Listener {
             }
             Message::End(_) => self.end(role, "end"),
             Message::Abort(_) => self.end(role, "abort"),
-            Message::Lost(_) => {
+            Message::Lost(..) => {
                 self.lost += 1;
                 self.end(role, "lost");
             }

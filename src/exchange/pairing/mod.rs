@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 
 use super::identity::derive;
 use super::{Exchange, ExchangeCounters, ExchangeLimits, ExchangeSink, Outcome, RequestPart, ResponsePart, Transfer};
-use crate::http::{Answered, HttpCounters, Message, MessageSink, RequestHead, ResponseHead, Role, Standing};
+use crate::http::{Answered, HttpCounters, Lost, Message, MessageSink, RequestHead, ResponseHead, Role, Standing};
 use crate::packet::SequenceNumber;
 use crate::tcp::{Direction, Finish, Flow, Mark, Origin};
 use crate::time::Timestamp;
@@ -123,6 +123,7 @@ impl Pairing {
 
 impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
     fn message(&mut self, message: Message, mark: &Mark) {
+        #[cfg(debug_assertions)] eprintln!("DBG {:?} {} {:?}", mark.sequence, match &message { Message::RequestHead(h,s) => format!("Q {} {s:?}", String::from_utf8_lossy(h.target())), Message::ResponseHead(h) => format!("R {}", h.status()), other => format!("{other:?}") }, mark.acknowledgement);
         match message {
             Message::RequestHead(head, standing) => self.begin(head, standing, mark),
             Message::ResponseHead(head) => self.answer(head, mark),
@@ -135,8 +136,8 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
             // The request ended early, by its sender's will.
             Message::Abort(Role::Request) => self.request_done(),
             Message::Abort(Role::Response) => self.response_aborted(),
-            Message::Lost(Role::Request) => self.requests_lost(mark),
-            Message::Lost(Role::Response) => self.responses_lost(mark.sequence),
+            Message::Lost(Role::Request, lost) => self.requests_lost(lost, mark),
+            Message::Lost(Role::Response, _) => self.responses_lost(mark.sequence),
             Message::Closed(Role::Request) => {}
             Message::Closed(Role::Response) => self.responses_closed(mark.at),
         }
@@ -303,10 +304,8 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         self.pairing.response = Response::None;
     }
 
-    fn requests_lost(&mut self, mark: &Mark) {
-        // A segment that the snap length has cut was seen: it hides nothing but its own end.
-        let is_cut = mark.acknowledgement.is_some();
-        if !is_cut {
+    fn requests_lost(&mut self, lost: Lost, mark: &Mark) {
+        if lost == Lost::Unknown {
             self.pairing.loss.request = true;
             self.pairing.loss.request_seen = true;
             self.pairing.loss.seen = true;
@@ -315,7 +314,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         }
         if let Some(last) = self.pairing.open.back_mut().filter(|last| last.receiving == Receiving::Going) {
             last.incomplete = true;
-            if is_cut {
+            if lost == Lost::Cut {
                 last.transfer.wire_bytes = u64::from(distance(mark.sequence, last.mark.sequence));
             }
         }

@@ -8,7 +8,7 @@ use body::{Chunked, Framing, Then};
 pub(super) use head::{parse_request, parse_response};
 
 use super::detect::{Detected, detect};
-use super::{Answered, HttpLimits, Message, MessageSink, Role, Standing, moment};
+use super::{Answered, HttpLimits, Lost, Message, MessageSink, Role, Standing, moment};
 use crate::tcp::Mark;
 use crate::time::Timestamp;
 
@@ -34,7 +34,7 @@ pub(super) struct Stream {
     tally: Tally,
     looks: u32,
     /// A loss from the time when it was not known what this direction carries.
-    unreported_loss: Option<Mark>,
+    unreported_loss: Option<(Lost, Mark)>,
     /// The present response answers a request that was not seen: HEAD perhaps, which has no body.
     doubtful: bool,
     /// How sure the boundaries are since the last loss.
@@ -231,7 +231,8 @@ impl Stream {
         };
         if !kept {
             let end = mark.sequence.advance(u32::try_from(count).unwrap_or(u32::MAX));
-            self.lose(&Mark { sequence: end, ..*mark }, sink);
+            let lost = if mark.acknowledgement.is_some() { Lost::Cut } else { Lost::Unknown };
+            self.lose(lost, &Mark { sequence: end, ..*mark }, sink);
         }
     }
 
@@ -296,7 +297,7 @@ impl Stream {
             if self.role.is_none() {
                 return (rest.len(), After::NotHttp);
             }
-            self.lose(mark, sink);
+            self.lose(Lost::Unknown, mark, sink);
             return (0, After::Follow);
         }
         let room = limits.max_head_bytes.saturating_sub(before);
@@ -320,7 +321,7 @@ impl Stream {
         if taken.len() < rest.len() || self.held.len() >= limits.max_head_bytes {
             sink.counters().malformed_heads += 1;
             self.cut_head(sink);
-            self.lose(mark, sink);
+            self.lose(Lost::Unknown, mark, sink);
         }
         (taken.len(), After::Follow)
     }
@@ -398,7 +399,7 @@ impl Stream {
                 return After::Tunnel;
             }
             Framing::Unknown => {
-                self.lose(mark, sink);
+                self.lose(Lost::Unknown, mark, sink);
                 return After::Follow;
             }
         };

@@ -2,7 +2,7 @@
 
 use super::{After, At, Proof, State, Stream, Turn};
 use crate::http::detect::{Detected, detect_strictly};
-use crate::http::{Message, MessageSink, Standing};
+use crate::http::{Lost, Message, MessageSink, Standing};
 use crate::tcp::Mark;
 
 /// So often a turn of the conversation may begin with something else than a start line before the search is given up.
@@ -60,10 +60,10 @@ impl Stream {
 
     pub(super) fn malformed(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
         sink.counters().malformed_heads += 1;
-        self.lose(mark, sink);
+        self.lose(Lost::Unknown, mark, sink);
     }
 
-    pub(super) fn lose(&mut self, mark: &Mark, sink: &mut impl MessageSink) {
+    pub(super) fn lose(&mut self, lost: Lost, mark: &Mark, sink: &mut impl MessageSink) {
         self.flush(mark, sink);
         self.held = Vec::new();
         self.held_packets = 0;
@@ -71,16 +71,16 @@ impl Stream {
         match self.role {
             Some(role) => {
                 self.looks = 0;
-                sink.message(Message::Lost(role), mark);
+                sink.message(Message::Lost(role, lost), mark);
             }
-            None => self.unreported_loss = Some(*mark),
+            None => self.unreported_loss = Some((lost, *mark)),
         }
     }
 
     pub(super) fn report_early_loss(&mut self, sink: &mut impl MessageSink) {
         let Some(role) = self.role else { return };
-        if let Some(mark) = self.unreported_loss.take() {
-            sink.message(Message::Lost(role), &mark);
+        if let Some((lost, mark)) = self.unreported_loss.take() {
+            sink.message(Message::Lost(role, lost), &mark);
         }
     }
 }
