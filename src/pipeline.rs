@@ -180,7 +180,7 @@ impl<K: ExchangeSink> StreamHandler for Handler<'_, K> {
             http,
             sink: self.sink,
         };
-        match state.http.event(flow.origin, direction, event, http_limits, &mut pairer) {
+        match state.http.event(flow, direction, event, http_limits, &mut pairer) {
             Following::Follow(Known::NotYet) => Interest::Undecided,
             Following::Follow(Known::Http) if pairer.pairing.is_open() => Interest::Busy,
             Following::Follow(Known::Http) => Interest::Quiet,

@@ -5,7 +5,7 @@ use super::http1::{After, At, PeerState, Proof, Stream, Turn};
 use super::preamble::{Passed, Preamble};
 use super::{HttpLimits, MessageSink, Role};
 use crate::packet::SequenceNumber;
-use crate::tcp::{Direction, Mark, Origin, StreamEvent};
+use crate::tcp::{Direction, Flow, Mark, Origin, StreamEvent};
 
 /// HTTP on one connection, until it is found that it is none.
 #[derive(Debug)]
@@ -18,7 +18,8 @@ pub struct Connection {
 #[derive(Debug)]
 struct Side {
     stream: Stream,
-    /// The acknowledgement of the data seen last: when it moves, the sender has received something new.
+    /// The acknowledgement of the data seen last, or of the handshake: when it moves, the sender has received something
+    /// new.
     acknowledged: Option<SequenceNumber>,
     /// The end of the data seen last.
     end: Option<SequenceNumber>,
@@ -59,13 +60,13 @@ impl Connection {
     /// Takes the next event of one direction.
     pub fn event(
         &mut self,
-        origin: Origin,
+        flow: &Flow,
         direction: Direction,
         event: StreamEvent<'_>,
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
     ) -> Following {
-        let after = self.take(origin, direction, event, limits, sink);
+        let after = self.take(flow, direction, event, limits, sink);
         match after {
             After::Follow => self.agree(direction, sink),
             After::Http2 => {
@@ -82,12 +83,13 @@ impl Connection {
     /// Hands an event to its direction, without what stands before HTTP.
     fn take(
         &mut self,
-        origin: Origin,
+        flow: &Flow,
         direction: Direction,
         event: StreamEvent<'_>,
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
     ) -> After {
+        let origin = flow.origin;
         let passed = match event {
             _ if origin == Origin::Joined => Passed::Skip(0),
             StreamEvent::Data(bytes, mark) => {
@@ -97,6 +99,9 @@ impl Connection {
         };
         let peer = self.side_mut(direction.opposite()).as_peer();
         let side = self.side_mut(direction);
+        if side.acknowledged.is_none() {
+            side.acknowledged = flow.beginning(direction.opposite());
+        }
         let used = match passed {
             Passed::Skip(used) => used,
             Passed::Replay(held) => {
@@ -217,8 +222,8 @@ impl Side {
         }
         let has_hidden_answer = match (mark.acknowledgement, peer.end) {
             (Some(received), Some(end)) => received.is_after(end),
-            (received, None) => received.is_some() && self.end.is_some() && turn == Turn::New,
-            (None, Some(_)) => false,
+            (Some(_), None) => self.acknowledged.is_some() && turn == Turn::New,
+            (None, _) => false,
         };
         if has_hidden_answer && may_be_request { Proof::Likely } else { Proof::None }
     }

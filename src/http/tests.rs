@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::packet::SequenceNumber;
-use crate::tcp::{Direction, Origin, StreamEvent};
+use crate::tcp::{Direction, Flow, Origin, StreamEvent};
 
 /// Messages in short: heads by their start, bytes summed per message.
 #[derive(Debug, Default)]
@@ -103,7 +103,22 @@ impl Bench {
     }
 
     fn event(&mut self, direction: Direction, event: StreamEvent<'_>) {
-        self.last = self.connection.event(self.origin, direction, event, &self.limits, &mut self.recorder);
+        self.last = self.connection.event(&self.flow(), direction, event, &self.limits, &mut self.recorder);
+    }
+
+    fn flow(&self) -> Flow {
+        let beginnings = match self.origin {
+            Origin::Begun => [Some(SequenceNumber::new(1000)), Some(SequenceNumber::new(9000))],
+            Origin::Joined => [None; 2],
+        };
+        Flow {
+            low: ([10, 0, 0, 1], 40_000).into(),
+            high: ([10, 0, 0, 2], 80).into(),
+            handshake_rtt: None,
+            retransmits: 0,
+            origin: self.origin,
+            beginnings,
+        }
     }
 
     fn client(&mut self, bytes: &[u8]) {

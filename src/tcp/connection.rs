@@ -178,6 +178,9 @@ impl<S> Streams<S> {
 
     /// SYN and FIN; the sequence number of the first byte of payload.
     fn note_edges(&mut self, segment: &Segment<'_>, direction: Direction) -> SequenceNumber {
+        if segment.flags.contains(TcpFlags::SYN) {
+            self.flow.note_beginning(direction, segment.sequence.advance(1));
+        }
         let half = self.half_mut(direction);
         let mut start = segment.sequence;
         if segment.flags.contains(TcpFlags::SYN) {

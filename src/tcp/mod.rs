@@ -90,6 +90,8 @@ pub struct Flow {
     pub retransmits: u32,
     /// Whether its beginning was captured.
     pub origin: Origin,
+    /// The number of the first byte of each direction, upwards first, where its SYN was captured.
+    pub beginnings: [Option<SequenceNumber>; 2],
 }
 
 /// How the capture came to a connection.
@@ -107,6 +109,24 @@ impl Flow {
         match direction {
             Direction::Up => self.low,
             Direction::Down => self.high,
+        }
+    }
+
+    pub(crate) fn note_beginning(&mut self, direction: Direction, first: SequenceNumber) {
+        let [up, down] = &mut self.beginnings;
+        let beginning = match direction {
+            Direction::Up => up,
+            Direction::Down => down,
+        };
+        beginning.get_or_insert(first);
+    }
+
+    /// The number of the first byte in `direction`, where its SYN was captured.
+    pub const fn beginning(&self, direction: Direction) -> Option<SequenceNumber> {
+        let [up, down] = self.beginnings;
+        match direction {
+            Direction::Up => up,
+            Direction::Down => down,
         }
     }
 }

@@ -9,7 +9,7 @@ use network_agent::http::{
     Answered, Connection, Following, HttpCounters, HttpLimits, Message, MessageSink, RequestHead, ResponseHead, Role,
 };
 use network_agent::packet::{LinkType, SequenceNumber};
-use network_agent::tcp::{Direction, Mark, Origin, StreamEvent};
+use network_agent::tcp::{Direction, Flow, Mark, Origin, StreamEvent};
 use network_agent::time::Timestamp;
 
 use super::books::{Audited, Footprint, small};
@@ -228,6 +228,14 @@ impl MessageSink for Listener {
 fn hear(script: &Script, origin: Origin, piece: usize) -> Listener {
     let mut listener = Listener::default();
     let mut connection = Connection::new();
+    let flow = Flow {
+        low: ([10, 0, 0, 1], 40_000).into(),
+        high: ([10, 0, 0, 2], 80).into(),
+        handshake_rtt: None,
+        retransmits: 0,
+        origin,
+        beginnings: [None; 2],
+    };
     let mut said = 0_u64;
     'events: for (number, event) in script.events.iter().enumerate() {
         let direction = if event.side == 0 { Direction::Up } else { Direction::Down };
@@ -257,7 +265,7 @@ fn hear(script: &Script, origin: Origin, piece: usize) -> Listener {
         };
         let before = listener.wire[0] + listener.wire[1];
         for event in events {
-            if connection.event(origin, direction, event, &LIMITS, &mut listener) == Following::Leave {
+            if connection.event(&flow, direction, event, &LIMITS, &mut listener) == Following::Leave {
                 listener.left = true;
                 break 'events;
             }

@@ -30,6 +30,7 @@ impl Bench {
                 handshake_rtt: None,
                 retransmits: 0,
                 origin: Origin::Begun,
+                beginnings: [Some(SequenceNumber::new(1000)), Some(SequenceNumber::new(5000))],
             },
             exchanges: Vec::new(),
             counters: ExchangeCounters::default(),
@@ -60,9 +61,8 @@ impl Bench {
 
     fn event(&mut self, direction: Direction, event: StreamEvent<'_>) {
         let limits = HttpLimits { max_head_bytes: 4096 };
-        self.with_pairer(direction, |http, mut pairer| {
-            http.event(Origin::Begun, direction, event, &limits, &mut pairer)
-        });
+        let flow = self.flow;
+        self.with_pairer(direction, |http, mut pairer| http.event(&flow, direction, event, &limits, &mut pairer));
     }
 
     /// Bytes that are captured; their sender acknowledges all that it has received.

@@ -2,10 +2,12 @@
 
 mod body;
 mod head;
+mod proof;
 mod search;
 
 use body::{Chunked, Framing, Then};
 pub(super) use head::{parse_request, parse_response};
+pub(super) use proof::{PeerState, Proof, Turn};
 
 use super::detect::{Detected, detect};
 use super::{Answered, HttpLimits, Lost, Message, MessageSink, Role, Standing, moment};
@@ -74,38 +76,6 @@ struct Tally {
     wire: u64,
     body: u64,
     packets: u32,
-}
-
-/// Whether the sender had received something new since it last sent data: a message may begin then.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Turn {
-    /// It had.
-    New,
-    /// It had not: these bytes go on with what was before.
-    Same,
-}
-
-/// What the numbers of both directions say of a message that begins at the first byte of a segment.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Proof {
-    /// Nothing.
-    None,
-    /// The peer has sent something that was not captured since this direction was read last: perhaps an answer.
-    Likely,
-    /// The peer had received exactly what was before it when it sent its last data: it begins an answer, or the next
-    /// request after one.
-    Proven,
-}
-
-/// What the other direction said last.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum PeerState {
-    /// Something that is known.
-    Following,
-    /// An interim response.
-    SaidInterim,
-    /// Something that was not read, after a loss.
-    Searching,
 }
 
 /// Where bytes stand, and what bounds them.
@@ -200,8 +170,8 @@ impl Stream {
         let kept = match &mut self.state {
             State::Body(Body::Length { remaining } | Body::Doubtful { remaining }) => {
                 let within = count.min(*remaining);
-                let left = *remaining - within;
-                self.state = State::Body(Body::Length { remaining: left });
+                *remaining -= within;
+                let left = *remaining;
                 self.report_missing(within, mark, sink);
                 if left == 0 {
                     self.end(mark, sink);

@@ -255,6 +255,7 @@ impl<S> ConnectionTable<S> {
             handshake_rtt: None,
             retransmits: 0,
             origin: if begun { Origin::Begun } else { Origin::Joined },
+            beginnings: [None; 2],
         };
         let streams = Box::new(Streams::new(handler.begin(), flow));
         let index = self.entries.insert(Entry { key, birth: self.births, state: EntryState::Followed(streams) });

@@ -1,0 +1,111 @@
+//! A response's sequence and acknowledgement numbers → the one open request that it can answer, or none.
+
+use super::{Open, Pairing, Response, modulo};
+use crate::http::Standing;
+use crate::packet::SequenceNumber;
+use crate::tcp::{Mark, Origin};
+
+impl Pairing {
+    /// The open exchange that a response at `mark` answers; `None` when there is none, or when it cannot be told.
+    pub(super) fn place(&self, mark: &Mark, origin: Origin) -> Option<usize> {
+        let first = self.open.iter().position(|open| open.answer.is_none())?;
+        // Once something was lost, numbers decide for as long as the connection lasts: they are right without loss, too.
+        if !self.loss.seen && origin == Origin::Begun {
+            return self.open.front().filter(|open| first == 0 && open.was_sent_before(mark)).map(|_| first);
+        }
+        if self.loss.pipelines {
+            let surely_next = |open: &&Open| {
+                let stands = open.standing == Standing::Sure;
+                stands && !open.uncertain && self.came_after_loss(open) && open.may_be_answered_by(mark)
+            };
+            return self.open.get(first).filter(surely_next).map(|_| first);
+        }
+        let begins_at = self.interim_start.unwrap_or(mark.sequence);
+        let had_come = |open: &Open| mark.acknowledgement.is_none_or(|received| received.is_after(open.mark.sequence));
+        let last = self.open.iter().rposition(|open| open.answer.is_none() && had_come(open))?;
+        let is_it = |open: &&Open| {
+            !open.uncertain && open.may_be_answered_by(mark) && open.holds(mark) && open.stands(mark, begins_at)
+        };
+        self.open.get(last).filter(is_it).map(|_| last)
+    }
+
+    /// Whether requests were lost before this one whose responses may still be to come. They are not when the client
+    /// had received more than the responses seen when it sent this one: it waits for its answers.
+    pub(super) fn is_after_hidden_request(&mut self, mark: &Mark) -> bool {
+        if !self.loss.request {
+            return false;
+        }
+        let received_more = matches!(
+            (self.response_end, mark.acknowledgement),
+            (Some(end), Some(received)) if received.is_after(end)
+        );
+        let was_answered = self.answered_hidden || received_more;
+        let is_hidden = self.loss.pipelines || !was_answered;
+        self.loss.request = is_hidden;
+        is_hidden
+    }
+
+    /// Whether the response to `open` cannot be among the responses that were lost.
+    pub(super) fn came_after_loss(&self, open: &Open) -> bool {
+        match (self.loss.response, open.mark.acknowledgement) {
+            (None, _) => true,
+            (Some(loss), Some(received)) => !received.is_before(loss),
+            (Some(_), None) => false,
+        }
+    }
+
+    pub(super) fn was_surely_unanswered(&self, open: &Open) -> bool {
+        !open.uncertain && self.came_after_loss(open)
+    }
+
+    pub(super) fn note_pipelining(&mut self, mark: &Mark, origin: Origin) {
+        let Some(last) = self.open.back() else { return };
+        let received_more = matches!(
+            (last.mark.acknowledgement, mark.acknowledgement),
+            (Some(before), Some(now)) if now.is_after(before)
+        );
+        // The client has had an answer that the capture has not.
+        self.loss.seen |= received_more && last.answer.is_none();
+        let being_answered = last.answer.is_some() && self.response == Response::First;
+        if !being_answered && received_more {
+            return;
+        }
+        self.loss.pipelines = true;
+        if origin == Origin::Joined || self.loss.request_seen {
+            // Requests that were not captured may be under way as well: whose responses come next nobody can tell.
+            self.loss.request = true;
+            self.loss.seen = true;
+            for open in self.open.iter_mut().filter(|open| open.answer.is_none()) {
+                open.uncertain = true;
+            }
+        }
+    }
+}
+
+impl Open {
+    /// Whether a response at `mark` was begun when its sender had received this request, or part of it, and no more;
+    /// a FIN takes a number, too.
+    fn holds(&self, mark: &Mark) -> bool {
+        let end = self.mark.sequence.advance(modulo(self.transfer.wire_bytes)).advance(1);
+        mark.acknowledgement.is_none_or(|received| !received.is_after(end))
+    }
+
+    /// Whether it is a request, or a response at `mark` proves it: one that begins, with its interim responses, where
+    /// the client had received to, from a server that had received just this.
+    fn stands(&self, mark: &Mark, begins_at: SequenceNumber) -> bool {
+        let end = self.mark.sequence.advance(modulo(self.transfer.wire_bytes));
+        let fits = self.mark.acknowledgement == Some(begins_at) && mark.acknowledgement == Some(end);
+        self.standing == Standing::Sure || fits
+    }
+
+    /// Whether sequence and acknowledgement numbers allow that a response at `mark` answers it.
+    fn may_be_answered_by(&self, mark: &Mark) -> bool {
+        let server_had_it = mark.acknowledgement.is_none_or(|received| received.is_after(self.mark.sequence));
+        server_had_it && self.was_sent_before(mark)
+    }
+
+    /// Whether its client had received nothing of a response that begins at `mark` when it sent this request.
+    fn was_sent_before(&self, mark: &Mark) -> bool {
+        self.mark.acknowledgement.is_none_or(|received| !received.is_after(mark.sequence))
+    }
+}
