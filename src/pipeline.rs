@@ -26,6 +26,9 @@ pub struct PipelineConfig {
     pub max_total_pending_bytes: usize,
     /// Separate runs of bytes held out of order in one direction; stops a flood of one-byte islands.
     pub max_pending_segments: usize,
+    /// `AGENT_MAX_MEMORY`: bytes of all that the core holds; near it the least valuable goes first. Stops whatever the other
+    /// bounds together allow.
+    pub max_memory: usize,
     /// `AGENT_MAX_HEAD_BYTES`: bytes of one message head; stops a head without an end.
     pub max_head_bytes: usize,
     /// Requests waiting for their response on one connection; stops pipelining without end.
@@ -48,6 +51,7 @@ impl Default for PipelineConfig {
             max_pending_bytes: 1 << 20,
             max_total_pending_bytes: 32 << 20,
             max_pending_segments: 256,
+            max_memory: 128 << 20,
             max_head_bytes: 64 << 10,
             max_open_exchanges: 256,
             exchange_timeout: Duration::from_secs(600),
@@ -87,6 +91,7 @@ impl Pipeline {
             max_pending_bytes: config.max_pending_bytes,
             max_total_pending_bytes: config.max_total_pending_bytes,
             max_pending_segments: config.max_pending_segments,
+            max_memory: config.max_memory.saturating_sub(config.decoder.fragment_bytes),
             busy_timeout: config.exchange_timeout,
             idle_timeout: config.idle_timeout,
             loss_grace: config.loss_grace,
@@ -158,6 +163,10 @@ struct Handler<'a, K> {
 
 impl<K: ExchangeSink> StreamHandler for Handler<'_, K> {
     type State = Conversation;
+
+    fn heap_bytes(state: &Conversation) -> usize {
+        state.http.heap_bytes() + state.pairing.heap_bytes()
+    }
 
     fn begin(&mut self) -> Conversation {
         Conversation::default()

@@ -249,7 +249,7 @@ fn a_flood_of_syns() {
         siege.feed(syn.source(source).at(source));
     }
     let counters = siege.end("SYNs");
-    assert!(counters.tcp.evicted > 0);
+    assert!(counters.tcp.shed > 0, "half a million half-open connections are more than the budget holds");
 }
 
 #[test]

@@ -142,18 +142,26 @@ impl Resolver<'_> {
         let max_connections = count("AGENT_MAX_CONNECTIONS", default.max_connections);
         let max_open_exchanges = count("AGENT_MAX_OPEN_EXCHANGES", default.max_open_exchanges);
         let max_pending_segments = count("AGENT_MAX_PENDING_SEGMENTS", default.max_pending_segments);
-        let mut size = |variable: &str, default: usize| self.own(variable, values::size).unwrap_or(default);
-        let max_head_bytes = size("AGENT_MAX_HEAD_BYTES", default.max_head_bytes);
-        let max_pending_bytes = size("AGENT_MAX_PENDING_BYTES", default.max_pending_bytes);
-        let max_total_pending_bytes = size("AGENT_MAX_TOTAL_PENDING_BYTES", default.max_total_pending_bytes);
-        let fragment_bytes = size("AGENT_MAX_FRAGMENT_BYTES", default.decoder.fragment_bytes);
+        let fragment_sets = count("AGENT_MAX_FRAGMENT_SETS", default.decoder.fragment_sets);
+        let mut size = |variable: &str, least: usize, default: usize| {
+            self.own(variable, |text| values::size_from(text, least)).unwrap_or(default)
+        };
+        let max_memory = size("AGENT_MAX_MEMORY", 16 << 20, default.max_memory);
+        let max_head_bytes = size("AGENT_MAX_HEAD_BYTES", 256, default.max_head_bytes);
+        let max_pending_bytes = size("AGENT_MAX_PENDING_BYTES", 64 << 10, default.max_pending_bytes);
+        let max_total_pending_bytes = size("AGENT_MAX_TOTAL_PENDING_BYTES", 64 << 10, default.max_total_pending_bytes);
+        let fragment_bytes = size("AGENT_MAX_FRAGMENT_BYTES", 64 << 10, default.decoder.fragment_bytes);
+        if fragment_bytes > max_memory / 2 {
+            self.fault("AGENT_MAX_FRAGMENT_BYTES", "use at most half of AGENT_MAX_MEMORY");
+        }
         let mut time = |variable: &str, default: Duration| self.own(variable, values::time).unwrap_or(default);
         PipelineConfig {
-            decoder: DecoderLimits { fragment_bytes, ..default.decoder },
+            decoder: DecoderLimits { fragment_bytes, fragment_sets },
             max_connections,
             max_pending_bytes,
             max_total_pending_bytes,
             max_pending_segments,
+            max_memory,
             max_head_bytes,
             max_open_exchanges,
             exchange_timeout: time("AGENT_EXCHANGE_TIMEOUT", default.exchange_timeout),

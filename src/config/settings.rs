@@ -214,6 +214,14 @@ pub const SETTINGS: &[Setting] = &[
     flag(Identity, "AGENT_SERVICE_ACCOUNT_NAME", "service-account-name", "NAME", "", "The agent's service account"),
     flag(
         Limits,
+        "AGENT_MAX_MEMORY",
+        "max-memory",
+        "BYTES",
+        "128MiB",
+        "Memory for connections, heads, bytes out of order, open exchanges and fragments; near it the least valuable goes first",
+    ),
+    flag(
+        Limits,
         "AGENT_MAX_CONNECTIONS",
         "max-connections",
         "NUMBER",
@@ -261,6 +269,7 @@ pub const SETTINGS: &[Setting] = &[
         "Bytes held out of order in all",
     ),
     flag(Limits, "AGENT_MAX_FRAGMENT_BYTES", "max-fragment-bytes", "BYTES", "4MiB", "Bytes of IP fragments held"),
+    flag(Limits, "AGENT_MAX_FRAGMENT_SETS", "max-fragment-sets", "NUMBER", "512", "Datagrams whose fragments are held"),
     flag(
         Limits,
         "AGENT_EXCHANGE_TIMEOUT",

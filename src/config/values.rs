@@ -31,6 +31,12 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     bytes.ok_or_else(|| "use a number of bytes, such as 33554432 or 32MiB".to_owned())
 }
 
+/// As [`size`], not less than `least`.
+pub(super) fn size_from(text: &str, least: usize) -> Result<usize, String> {
+    let bytes = size(text)?;
+    if bytes >= least { Ok(bytes) } else { Err(format!("use at least {least} bytes")) }
+}
+
 /// A time: a number with `ms`, `s`, `m` or `h`.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let (number, unit) = split_unit(text);

@@ -57,6 +57,11 @@ impl Connection {
         Self { preamble: Preamble::new(), up: Side::new(), down: Side::new() }
     }
 
+    /// Bytes allocated: what is held of heads and preambles.
+    pub const fn heap_bytes(&self) -> usize {
+        self.up.stream.heap_bytes() + self.down.stream.heap_bytes() + self.preamble.heap_bytes()
+    }
+
     /// Takes the next event of one direction.
     pub fn event(
         &mut self,

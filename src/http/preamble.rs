@@ -129,6 +129,12 @@ impl Preamble {
         Self { up: Lane::new(), down: Lane::new() }
     }
 
+    /// Bytes allocated, at most.
+    pub(super) const fn heap_bytes(&self) -> usize {
+        let lanes = self.up.held.is_some() as usize + self.down.held.is_some() as usize;
+        lanes * 2 * MAX_HELD
+    }
+
     /// Takes the next bytes of a direction; counts in `preambles` when the client's part has been recognised.
     pub(super) fn data(&mut self, direction: Direction, bytes: &[u8], mark: &Mark, preambles: &mut u64) -> Passed {
         let mut used = 0;

@@ -149,6 +149,9 @@ pub trait StreamHandler {
     /// What it keeps for each connection.
     type State;
 
+    /// Bytes that `state` has allocated; must cost little, it is asked with every segment.
+    fn heap_bytes(state: &Self::State) -> usize;
+
     /// State of a connection that begins now.
     fn begin(&mut self) -> Self::State;
 

@@ -17,6 +17,10 @@ impl Held {
     }
 }
 
+/// What a run takes on top of its bytes: its place in the list, which grows by doubling, and the allocator's own. Counted,
+/// so that the bounds hold for a flood of one-byte islands too.
+const RUN_OVERHEAD: usize = 2 * size_of::<Held>();
+
 /// Held runs, sorted by sequence number, none overlapping another. The first copy of a byte wins.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
@@ -65,7 +69,7 @@ impl Pending {
             return None;
         }
         let run = self.runs.remove(0);
-        self.held_bytes -= run.bytes.len();
+        self.held_bytes -= run.bytes.len() + RUN_OVERHEAD;
         if self.runs.is_empty() {
             self.runs = Vec::new();
         }
@@ -82,7 +86,7 @@ impl Pending {
         self.runs.len()
     }
 
-    /// Bytes held.
+    /// Bytes held, with what it takes to hold them.
     pub(super) const fn bytes(&self) -> usize {
         self.held_bytes
     }
@@ -92,7 +96,7 @@ impl Pending {
         let length = distance(end, start);
         let bytes = bytes.get(skip..).unwrap_or_default();
         let bytes = bytes.get(..length as usize).unwrap_or(bytes).to_vec();
-        self.held_bytes += bytes.len();
+        self.held_bytes += bytes.len() + RUN_OVERHEAD;
         self.runs.insert(index, Held { mark: Mark { sequence: start, ..mark }, bytes, length });
     }
 }
@@ -131,7 +135,7 @@ mod tests {
                 }
                 let inserted = pending.insert(mark(base.wrapping_add(offset)), &bytes, length);
                 prop_assert_eq!(inserted == Inserted::New, fresh);
-                prop_assert_eq!(pending.bytes(), map.len());
+                prop_assert_eq!(pending.bytes(), map.len() + pending.len() * RUN_OVERHEAD);
             }
             let mut held = BTreeMap::new();
             while let Some(run) = pending.pop() {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::slots::grow_gently;
 use crate::time::Timestamp;
 
 /// How much later than it was due an idle entry may be found.
@@ -31,11 +32,18 @@ pub(super) const RANKS: [Rank; 5] = [Rank::Closed, Rank::Fresh, Rank::Opaque, Ra
 
 const NONE: u32 = u32::MAX;
 
-/// The queues. Invariant: every index that was placed and not removed is in exactly one queue.
+/// Bytes from which on an entry with something open waits in the next queue: who holds much goes before who holds little.
+const WEIGHTS: [u32; 3] = [8 << 10, 64 << 10, 512 << 10];
+
+/// One queue for each rank, but several for the last, by weight.
+const QUEUES: usize = RANKS.len() + WEIGHTS.len();
+
+/// The queues. Invariants: every index that was placed and not removed is in exactly one queue; a queue's bytes are the
+/// sum over its entries.
 #[derive(Debug, Default)]
 pub(super) struct Recency {
     links: Vec<Link>,
-    queues: [Queue; RANKS.len()],
+    queues: [Queue; QUEUES],
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +51,10 @@ struct Link {
     previous: u32,
     next: u32,
     rank: Rank,
+    /// Which queue it is in.
+    queue: u8,
+    /// Memory that goes with the entry.
+    bytes: u32,
     placed: Timestamp,
     touched: Timestamp,
 }
@@ -51,20 +63,27 @@ struct Link {
 struct Queue {
     front: u32,
     back: u32,
+    bytes: usize,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { front: NONE, back: NONE }
+        Self { front: NONE, back: NONE, bytes: 0 }
     }
 }
 
 impl Recency {
-    /// Puts a new index at the back of its rank's queue.
-    pub(super) fn place(&mut self, index: u32, rank: Rank, at: Timestamp) {
-        let link = Link { previous: NONE, next: NONE, rank, placed: at, touched: at };
-        if index as usize >= self.links.len() {
-            self.links.resize(index as usize + 1, link);
+    /// Bytes that an entry's place in the queues takes.
+    pub(super) const LINK: usize = size_of::<Link>();
+
+    /// Puts a new index at the back of its rank's queue; `bytes` of memory go with it.
+    pub(super) fn place(&mut self, index: u32, rank: Rank, at: Timestamp, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let queue = queue_of(rank, bytes);
+        let link = Link { previous: NONE, next: NONE, rank, queue, bytes, placed: at, touched: at };
+        while index as usize >= self.links.len() {
+            grow_gently(&mut self.links);
+            self.links.push(link);
         }
         if let Some(slot) = self.links.get_mut(index as usize) {
             *slot = link;
@@ -72,18 +91,26 @@ impl Recency {
         self.append(index);
     }
 
-    /// The entry was used, and has this rank now.
-    pub(super) fn touch(&mut self, index: u32, rank: Rank, at: Timestamp) {
+    /// The entry was used, and has this rank now; `bytes` of memory go with it.
+    pub(super) fn touch(&mut self, index: u32, rank: Rank, at: Timestamp, bytes: usize) {
         let Some(link) = self.links.get_mut(index as usize) else { return };
         link.touched = link.touched.max(at);
-        if link.rank != rank || link.touched.saturating_since(link.placed) >= SLACK {
-            self.unlink(index);
-            if let Some(link) = self.links.get_mut(index as usize) {
-                link.rank = rank;
-                link.placed = link.touched;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let queue = queue_of(rank, bytes);
+        if link.queue == queue && link.touched.saturating_since(link.placed) < SLACK {
+            if link.bytes != bytes {
+                let before = std::mem::replace(&mut link.bytes, bytes);
+                if let Some(queue) = self.queues.get_mut(usize::from(queue)) {
+                    queue.bytes = queue.bytes - before as usize + bytes as usize;
+                }
             }
-            self.append(index);
+            return;
         }
+        self.unlink(index);
+        if let Some(link) = self.links.get_mut(index as usize) {
+            *link = Link { rank, queue, bytes, placed: link.touched, ..*link };
+        }
+        self.append(index);
     }
 
     /// The entry's rank, and when it was last used.
@@ -96,28 +123,50 @@ impl Recency {
         self.unlink(index);
     }
 
-    /// When the front of a rank's queue was placed: its entry was not used before, perhaps since.
+    /// Memory that goes with all entries.
+    pub(super) fn bytes(&self) -> usize {
+        self.queues.iter().map(|queue| queue.bytes).sum()
+    }
+
+    /// When the front of a rank's queues was placed: no entry was used before, perhaps since.
     pub(super) fn front_placed(&self, rank: Rank) -> Option<Timestamp> {
-        let front = self.queues.get(rank as usize)?.front;
-        self.links.get(front as usize).map(|link| link.placed)
+        self.fronts(rank).map(|(_, link)| link.placed).min()
     }
 
     /// An index of this rank that was last used at or before `before`; it may be missed for [`SLACK`].
     pub(super) fn stale(&self, rank: Rank, before: Timestamp) -> Option<u32> {
-        let front = self.queues.get(rank as usize)?.front;
-        let link = self.links.get(front as usize)?;
-        (link.touched <= before).then_some(front)
+        self.fronts(rank).find(|(_, link)| link.touched <= before).map(|(index, _)| index)
     }
 
     /// The least valuable index: of the lowest rank there is, the one that was not used for longest.
     pub(super) fn least(&self) -> Option<u32> {
-        let rank = RANKS.into_iter().find(|rank| self.front_placed(*rank).is_some())?;
-        self.queues.get(rank as usize).map(|queue| queue.front)
+        let oldest = |rank| self.fronts(rank).min_by_key(|(_, link)| link.placed).map(|(index, _)| index);
+        RANKS.into_iter().find_map(oldest)
+    }
+
+    /// The index to give up for its memory: one without anything open while those hold more than `spared` bytes, else one
+    /// of the weight that holds most; the one that was not used for longest.
+    pub(super) fn dearest(&self, spared: usize) -> Option<u32> {
+        let has_any = |queue: &&Queue| queue.front != NONE;
+        let (idle, busy) = self.queues.split_at(Rank::Busy as usize);
+        let held: usize = idle.iter().map(|queue| queue.bytes).sum();
+        let lowest = || idle.iter().find(has_any);
+        let heaviest = || busy.iter().filter(has_any).max_by_key(|queue| queue.bytes);
+        let queue = if held > spared { lowest() } else { heaviest().or_else(lowest) };
+        queue.map(|queue| queue.front)
+    }
+
+    fn fronts(&self, rank: Rank) -> impl Iterator<Item = (u32, &Link)> {
+        let first = rank as usize;
+        let last = if rank == Rank::Busy { QUEUES } else { first + 1 };
+        let queues = self.queues.get(first..last).unwrap_or_default();
+        queues.iter().filter_map(|queue| Some((queue.front, self.links.get(queue.front as usize)?)))
     }
 
     fn append(&mut self, index: u32) {
-        let Some(rank) = self.links.get(index as usize).map(|link| link.rank) else { return };
-        let Some(queue) = self.queues.get_mut(rank as usize) else { return };
+        let Some(Link { queue, bytes, .. }) = self.links.get(index as usize).copied() else { return };
+        let Some(queue) = self.queues.get_mut(usize::from(queue)) else { return };
+        queue.bytes += bytes as usize;
         let back = std::mem::replace(&mut queue.back, index);
         if back == NONE {
             queue.front = index;
@@ -139,13 +188,24 @@ impl Recency {
         if let Some(next) = self.links.get_mut(link.next as usize) {
             next.previous = link.previous;
         }
-        let Some(queue) = self.queues.get_mut(link.rank as usize) else { return };
+        let Some(queue) = self.queues.get_mut(usize::from(link.queue)) else { return };
+        queue.bytes -= link.bytes as usize;
         if queue.front == index {
             queue.front = link.next;
         }
         if queue.back == index {
             queue.back = link.previous;
         }
+    }
+}
+
+const fn queue_of(rank: Rank, bytes: u32) -> u8 {
+    let [medium, heavy, huge] = WEIGHTS;
+    match rank {
+        Rank::Busy if bytes >= huge => rank as u8 + 3,
+        Rank::Busy if bytes >= heavy => rank as u8 + 2,
+        Rank::Busy if bytes >= medium => rank as u8 + 1,
+        _ => rank as u8,
     }
 }
 
@@ -162,26 +222,26 @@ mod tests {
     }
 
     proptest! {
-        /// The twin is a plain list of (index, rank, last use).
+        /// The twin is a plain list of (index, rank, last use, bytes).
         #[test]
         fn finds_the_stale_entries_of_a_plain_list_and_no_others(
-            steps in prop::collection::vec((0u8..4, 0u32..12, 0usize..5), 1..120),
+            steps in prop::collection::vec((0u8..4, 0u32..12, 0usize..5, 0usize..1 << 20), 1..120),
         ) {
             let mut recency = Recency::default();
-            let mut twin: Vec<(u32, Rank, u64)> = Vec::new();
+            let mut twin: Vec<(u32, Rank, u64, usize)> = Vec::new();
             let slack = u64::try_from(SLACK.as_nanos()).unwrap();
-            for (now, (action, index, rank)) in (10_000u64..).step_by(130).zip(steps) {
+            for (now, (action, index, rank, bytes)) in (10_000u64..).step_by(130).zip(steps) {
                 let now = now * MILLI;
                 let rank = RANKS[rank];
                 let known = twin.iter().position(|entry| entry.0 == index);
                 match (action, known) {
                     (0, None) => {
-                        recency.place(index, rank, at(now));
-                        twin.push((index, rank, now));
+                        recency.place(index, rank, at(now), bytes);
+                        twin.push((index, rank, now, bytes));
                     }
                     (1, Some(place)) => {
-                        recency.touch(index, rank, at(now));
-                        twin[place] = (index, rank, now);
+                        recency.touch(index, rank, at(now), bytes);
+                        twin[place] = (index, rank, now, bytes);
                     }
                     (2, Some(place)) => {
                         recency.remove(index);
@@ -201,6 +261,15 @@ mod tests {
                         }
                         twin.retain(|entry| !found.contains(&entry.0));
                     }
+                }
+                prop_assert_eq!(recency.bytes(), twin.iter().map(|entry| entry.3).sum::<usize>());
+                let idle: usize = twin.iter().filter(|entry| entry.1 != Rank::Busy).map(|entry| entry.3).sum();
+                let spared = 1 << 19;
+                let dearest = recency.dearest(spared);
+                prop_assert_eq!(dearest.is_some(), !twin.is_empty());
+                if let Some(entry) = dearest.and_then(|index| twin.iter().find(|entry| entry.0 == index)) {
+                    let has_busy = twin.iter().any(|entry| entry.1 == Rank::Busy);
+                    prop_assert_eq!(entry.1 == Rank::Busy, has_busy && idle <= spared, "{:?}", twin);
                 }
                 let lowest = twin.iter().map(|entry| entry.1 as u8).min();
                 let least = recency.least();

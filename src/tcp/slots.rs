@@ -32,6 +32,7 @@ impl<T> Slots<T> {
             return index;
         }
         let index = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        grow_gently(&mut self.slots);
         self.slots.push(Some(value));
         index
     }
@@ -51,6 +52,13 @@ impl<T> Slots<T> {
     /// The value at `index`.
     pub(super) fn get_mut(&mut self, index: u32) -> Option<&mut T> {
         self.slots.get_mut(index as usize)?.as_mut()
+    }
+}
+
+/// Makes room for one more by an eighth: doubling would take a large part of the agent's memory at once.
+pub(super) fn grow_gently<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / 8).max(64));
     }
 }
 

@@ -75,6 +75,10 @@ struct Twin {
 impl StreamHandler for Twin {
     type State = usize;
 
+    fn heap_bytes(_: &usize) -> usize {
+        0
+    }
+
     fn begin(&mut self) -> usize {
         self.lives.push(Life::default());
         self.lives.len() - 1
@@ -255,6 +259,7 @@ fn hostile(choices: &mut Choices<'_>) -> Footprint {
         max_pending_bytes: 600,
         max_total_pending_bytes: 1500,
         max_pending_segments: choices.below(8) + 1,
+        max_memory: 4096,
         busy_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(30),
         loss_grace: Duration::from_millis(200),
@@ -310,6 +315,7 @@ fn honest(choices: &mut Choices<'_>) -> Footprint {
         max_pending_bytes: 1 << 20,
         max_total_pending_bytes: 1 << 20,
         max_pending_segments: 10_000,
+        max_memory: 1 << 30,
         busy_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(60),
         loss_grace: Duration::from_millis(200),

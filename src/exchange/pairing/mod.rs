@@ -38,6 +38,8 @@ pub struct Pairing {
     /// Whether a response to a request that was lost has been seen since the loss.
     answered_hidden: bool,
     loss: Loss,
+    /// Bytes of the heads of `open`.
+    head_bytes: usize,
 }
 
 /// A request that was seen and not yet reported.
@@ -117,6 +119,11 @@ pub struct Pairer<'a, K> {
 }
 
 impl Pairing {
+    /// Bytes allocated.
+    pub fn heap_bytes(&self) -> usize {
+        self.open.capacity() * size_of::<Open>() + self.head_bytes
+    }
+
     /// Whether a request waits.
     pub fn is_open(&self) -> bool {
         !self.open.is_empty()
@@ -211,6 +218,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             }
         }
         let incomplete = !head.is_complete();
+        self.pairing.head_bytes += head.bytes().len();
         self.pairing.open.push_back(Open {
             head,
             mark: *mark,
@@ -237,6 +245,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             return;
         };
         first.incomplete |= !head.is_complete();
+        self.pairing.head_bytes += head.bytes().len();
         first.answer = Some(Answer {
             head,
             sequence: mark.sequence,
@@ -349,6 +358,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     /// Reports the first open exchange; `ended` when the connection told its end.
     fn emit_first(&mut self, outcome: Outcome, ended: Option<Timestamp>) {
         let Some(open) = self.pairing.open.pop_front() else { return };
+        self.pairing.head_bytes -= open.head_bytes();
         if open.standing == Standing::Likely && open.answer.is_none() {
             // Nothing has proven that it was one.
             self.counters.requests -= 1;

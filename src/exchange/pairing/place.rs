@@ -83,6 +83,11 @@ impl Pairing {
 }
 
 impl Open {
+    /// Bytes of its heads.
+    pub(super) fn head_bytes(&self) -> usize {
+        self.head.bytes().len() + self.answer.as_ref().map_or(0, |answer| answer.head.bytes().len())
+    }
+
     /// Whether a response at `mark` was begun when its sender had received this request, or part of it, and no more;
     /// a FIN takes a number, too.
     fn holds(&self, mark: &Mark) -> bool {

@@ -62,7 +62,8 @@ enum Body {
     Length {
         remaining: u64,
     },
-    /// As `Length`, before the first byte, where the request was not seen: it may have been HEAD, with no body.
+    /// As `Length`, where the request was not seen: it may have been HEAD, with no body. A response that provably begins
+    /// here shows that it was.
     Doubtful {
         remaining: u64,
     },
@@ -117,6 +118,11 @@ impl Stream {
             standing: Standing::Sure,
             interim: false,
         }
+    }
+
+    /// Bytes allocated.
+    pub(super) const fn heap_bytes(&self) -> usize {
+        self.held.capacity()
     }
 
     /// What this direction carries, once it is known.
@@ -388,10 +394,12 @@ impl Stream {
             }
             Body::Length { remaining } | Body::Doubtful { remaining } => {
                 let used = rest.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
-                let remaining = remaining - used as u64;
-                self.state = State::Body(Body::Length { remaining });
+                let left = remaining - used as u64;
+                if let State::Body(Body::Length { remaining } | Body::Doubtful { remaining }) = &mut self.state {
+                    *remaining = left;
+                }
                 self.tally.body += used as u64;
-                (used, remaining == 0)
+                (used, left == 0)
             }
             Body::UntilClose => {
                 self.tally.body += rest.len() as u64;

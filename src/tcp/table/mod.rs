@@ -1,11 +1,17 @@
 //! Every connection the agent knows: found by its endpoints, bounded in number, forgotten when idle.
 
+mod ends;
+mod limits;
+
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+
+use ends::{Ends, initials, is_new_syn};
+pub use limits::{TcpCounters, TcpLimits};
 
 use super::connection::{Context, Streams, Verdict};
 use super::key::FlowKey;
@@ -27,52 +33,6 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// A packet so much older than the one before it begins another time.
 const BACKWARDS: Duration = Duration::from_secs(60);
-
-/// Bounds and times of the table. Every bound stops growth by hostile or broken input.
-#[derive(Clone, Copy, Debug)]
-pub struct TcpLimits {
-    /// Connections known at once; stops SYN floods and scans.
-    pub max_connections: usize,
-    /// Bytes held out of order in one direction of one connection; stops a peer that leaves a hole open.
-    pub max_pending_bytes: usize,
-    /// Bytes held out of order by all connections; stops many such peers.
-    pub max_total_pending_bytes: usize,
-    /// Separate runs of bytes held in one direction; stops a flood of one-byte islands.
-    pub max_pending_segments: usize,
-    /// Idle time after which a connection with something open is given up.
-    pub busy_timeout: Duration,
-    /// Idle time after which any other connection is forgotten.
-    pub idle_timeout: Duration,
-    /// How long acknowledged bytes may still come before they count as lost by the capture.
-    pub loss_grace: Duration,
-}
-
-/// What the TCP layer has counted.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct TcpCounters {
-    /// Connections that got an entry in the table.
-    pub connections: u64,
-    /// Entries given back because the table was full.
-    pub evicted: u64,
-    /// Entries in the table now.
-    pub active: u64,
-    /// Payload bytes delivered in order.
-    pub bytes: u64,
-    /// Payload bytes that the capture never showed.
-    pub missing_bytes: u64,
-    /// Gaps those bytes made.
-    pub gaps: u64,
-    /// Segments that brought only bytes already seen.
-    pub retransmits: u64,
-    /// Copies of a packet already seen on another interface.
-    pub duplicates: u64,
-    /// Segments held because they came before their time.
-    pub out_of_order: u64,
-    /// Holes given up early because a bound on held bytes was reached.
-    pub pending_overflows: u64,
-    /// Segments without payload for connections that are not known.
-    pub unknown_connection: u64,
-}
 
 /// The table; `S` is what the layer above keeps for each connection.
 ///
@@ -120,6 +80,9 @@ struct LossTimer {
 }
 
 impl<S> ConnectionTable<S> {
+    /// What an entry takes beside what is followed: its slot, its place in the index and in a queue, its timer.
+    const ENTRY: usize = size_of::<Option<Entry<S>>>() + Recency::LINK + size_of::<LossTimer>() + 16;
+
     /// An empty table. `seed` makes the places of keys unpredictable to who sends packets; it changes no result.
     pub fn new(limits: TcpLimits, seed: u64) -> Self {
         Self {
@@ -223,7 +186,7 @@ impl<S> ConnectionTable<S> {
 
     /// What was counted so far.
     pub fn counters(&self) -> TcpCounters {
-        TcpCounters { active: self.entries.len() as u64, ..self.counters }
+        TcpCounters { active: self.entries.len() as u64, memory: self.recency.bytes() as u64, ..self.counters }
     }
 
     /// Bytes held out of order now.
@@ -262,7 +225,7 @@ impl<S> ConnectionTable<S> {
         let (hasher, entries) = (&self.hasher, &self.entries);
         let rehash = |index: &u32| entries.get(*index).map_or(0, |entry| hasher.hash_one(entry.key));
         self.index.insert_unique(hasher.hash_one(key), index, rehash);
-        self.recency.place(index, Rank::Fresh, segment.at);
+        self.recency.place(index, Rank::Fresh, segment.at, Self::ENTRY);
         if segment.flags.contains(TcpFlags::RST) {
             self.reset(index, segment, direction, handler);
         } else {
@@ -292,7 +255,7 @@ impl<S> ConnectionTable<S> {
             if over && segment.payload_length > 0 {
                 self.counters.retransmits += 1;
             }
-            self.recency.touch(index, if over { Rank::Closed } else { Rank::Opaque }, segment.at);
+            self.recency.touch(index, if over { Rank::Closed } else { Rank::Opaque }, segment.at, Self::ENTRY);
             return;
         };
         let before = streams.pending_bytes();
@@ -333,11 +296,30 @@ impl<S> ConnectionTable<S> {
             Interest::Quiet => Rank::Quiet,
             Interest::Undecided | Interest::None => Rank::Fresh,
         };
-        self.recency.touch(index, rank, at);
+        let bytes = Self::ENTRY + size_of::<Streams<S>>() + streams.pending_bytes() + H::heap_bytes(&streams.state);
+        self.recency.touch(index, rank, at, bytes);
         // Timers of connections that are gone must not pile up while packet time stands still.
         if self.losses.len() > 2 * self.limits.max_connections.max(1) {
             let entries = &self.entries;
             self.losses.retain(|timer| entries.get(timer.index).is_some_and(|entry| entry.birth == timer.birth));
+        }
+        self.shed(handler);
+    }
+
+    /// Forgets the least valuable connections while memory is short.
+    fn shed<H: StreamHandler<State = S>>(&mut self, handler: &mut H) {
+        let bytes = self.recency.bytes();
+        self.counters.memory_peak = self.counters.memory_peak.max(bytes as u64);
+        if bytes <= self.limits.max_memory / 2 {
+            return;
+        }
+        // What the table once needed and keeps for the next ones is memory as well.
+        let spare = (self.entries.capacity() as usize - self.entries.len()) * Self::ENTRY;
+        let allowed = (self.limits.max_memory / 8 * 7).saturating_sub(spare).max(self.limits.max_memory / 2);
+        while self.recency.bytes() > allowed {
+            let Some(index) = self.recency.dearest(self.limits.max_memory / 16) else { return };
+            self.counters.shed += 1;
+            self.end(index, Finish::Evicted, handler);
         }
     }
 
@@ -350,7 +332,7 @@ impl<S> ConnectionTable<S> {
                 self.close(index, Finish::Reset(segment.at), segment.at, handler);
             }
             Some(EntryState::Ignored { .. } | EntryState::Over { .. }) => {
-                self.recency.touch(index, Rank::Closed, segment.at);
+                self.recency.touch(index, Rank::Closed, segment.at, Self::ENTRY);
             }
             _ => {}
         }
@@ -383,7 +365,7 @@ impl<S> ConnectionTable<S> {
         let end = Ends::new(|direction| streams.half(direction).next());
         let state = std::mem::replace(&mut entry.state, EntryState::Over { initial, end });
         self.conclude(state, finish, handler);
-        self.recency.touch(index, Rank::Closed, at);
+        self.recency.touch(index, Rank::Closed, at, Self::ENTRY);
     }
 
     fn ignore(&mut self, index: u32, at: Timestamp) {
@@ -391,7 +373,7 @@ impl<S> ConnectionTable<S> {
         let EntryState::Followed(streams) = &entry.state else { return };
         self.pending_bytes -= streams.pending_bytes();
         entry.state = EntryState::Ignored { initial: initials(streams) };
-        self.recency.touch(index, Rank::Opaque, at);
+        self.recency.touch(index, Rank::Opaque, at, Self::ENTRY);
     }
 
     /// Takes an entry out of the table.
@@ -445,35 +427,6 @@ impl<S> ConnectionTable<S> {
             Rank::Busy => self.limits.busy_timeout,
         }
     }
-}
-
-/// One value for each direction.
-#[derive(Clone, Copy, Debug)]
-struct Ends<T> {
-    up: T,
-    down: T,
-}
-
-impl<T: Copy> Ends<T> {
-    fn new(value: impl Fn(Direction) -> T) -> Self {
-        Self { up: value(Direction::Up), down: value(Direction::Down) }
-    }
-
-    const fn of(&self, direction: Direction) -> T {
-        match direction {
-            Direction::Up => self.up,
-            Direction::Down => self.down,
-        }
-    }
-}
-
-fn initials<S>(streams: &Streams<S>) -> Ends<Option<SequenceNumber>> {
-    Ends::new(|direction| streams.half(direction).initial())
-}
-
-/// A SYN that is no copy of the one that began the connection.
-fn is_new_syn(initial: &Ends<Option<SequenceNumber>>, segment: &Segment<'_>, direction: Direction) -> bool {
-    segment.flags.contains(TcpFlags::SYN) && initial.of(direction) != Some(segment.sequence)
 }
 
 fn nanos(duration: Duration) -> u64 {

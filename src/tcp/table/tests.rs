@@ -17,6 +17,7 @@ fn limits() -> TcpLimits {
         max_pending_bytes: 1 << 16,
         max_total_pending_bytes: 1 << 20,
         max_pending_segments: 64,
+        max_memory: 64 << 20,
         busy_timeout: Duration::from_secs(600),
         idle_timeout: Duration::from_secs(300),
         loss_grace: GRACE,
@@ -43,6 +44,10 @@ struct Recorder {
 
 impl StreamHandler for Recorder {
     type State = ();
+
+    fn heap_bytes((): &()) -> usize {
+        0
+    }
 
     fn begin(&mut self) {
         self.begun += 1;
@@ -80,7 +85,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { table: ConnectionTable::new(limits(), 7), recorder: Recorder::default(), millis: 1_000_000 }
+        Self::with(limits())
+    }
+
+    fn with(limits: TcpLimits) -> Self {
+        Self { table: ConnectionTable::new(limits, 7), recorder: Recorder::default(), millis: 1_000_000 }
     }
 
     fn at(&self) -> Timestamp {
@@ -307,6 +316,11 @@ fn the_handshake_gives_its_round_trip_time() {
     struct Rtt(Option<Duration>);
     impl StreamHandler for Rtt {
         type State = ();
+
+        fn heap_bytes((): &()) -> usize {
+            0
+        }
+
         fn begin(&mut self) {}
         fn event(&mut self, (): &mut (), flow: &Flow, _: Direction, _: StreamEvent<'_>) -> Interest {
             self.0 = flow.handshake_rtt;
@@ -379,12 +393,28 @@ fn a_full_table_gives_up_what_is_worth_least() {
 }
 
 #[test]
+fn near_the_memory_budget_the_least_valuable_connections_go_first() {
+    let mut bench = Bench::with(TcpLimits { max_memory: 40_000, ..limits() });
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    for port in 1..1000 {
+        bench.segment(&format!("10.9.0.1:{port}"), SERVER, 1, None, TcpFlags::SYN, b"");
+        assert!(bench.table.counters().memory <= 40_000);
+    }
+    let counters = bench.table.counters();
+    assert!(counters.shed > 900 && counters.evicted == 0, "{counters:?}");
+    assert!(counters.memory_peak > 20_000, "{counters:?}");
+    bench.server(5000, 1003, b"answer");
+    assert_eq!(text(&bench.recorder.server), "answer", "the connection with an open exchange has stayed");
+}
+
+#[test]
 fn islands_without_end_are_bounded() {
     let mut bench = Bench::new();
     bench.handshake();
     for island in 0..1000 {
         bench.client(1001 + 2 * island, 5000, b"x");
-        assert!(bench.table.pending_bytes() <= 64 + 1);
+        assert!(bench.table.pending_bytes() <= 64 * 200);
     }
     assert!(bench.table.counters().pending_overflows > 0);
 }

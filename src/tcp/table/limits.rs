@@ -1,0 +1,57 @@
+//! What the table may hold, and what it has counted.
+
+use std::time::Duration;
+
+/// Bounds and times of the table. Every bound stops growth by hostile or broken input.
+#[derive(Clone, Copy, Debug)]
+pub struct TcpLimits {
+    /// Connections known at once; stops SYN floods and scans.
+    pub max_connections: usize,
+    /// Bytes held out of order in one direction of one connection; stops a peer that leaves a hole open.
+    pub max_pending_bytes: usize,
+    /// Bytes held out of order by all connections; stops many such peers.
+    pub max_total_pending_bytes: usize,
+    /// Separate runs of bytes held in one direction; stops a flood of one-byte islands.
+    pub max_pending_segments: usize,
+    /// Memory of all connections; near it the least valuable are forgotten. Stops whatever the other bounds together allow.
+    pub max_memory: usize,
+    /// Idle time after which a connection with something open is given up.
+    pub busy_timeout: Duration,
+    /// Idle time after which any other connection is forgotten.
+    pub idle_timeout: Duration,
+    /// How long acknowledged bytes may still come before they count as lost by the capture.
+    pub loss_grace: Duration,
+}
+
+/// What the TCP layer has counted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TcpCounters {
+    /// Connections that got an entry in the table.
+    pub connections: u64,
+    /// Entries given back because the table was full.
+    pub evicted: u64,
+    /// Entries given back because memory was short.
+    pub shed: u64,
+    /// Bytes of memory that the connections take now.
+    pub memory: u64,
+    /// The most that they have taken.
+    pub memory_peak: u64,
+    /// Entries in the table now.
+    pub active: u64,
+    /// Payload bytes delivered in order.
+    pub bytes: u64,
+    /// Payload bytes that the capture never showed.
+    pub missing_bytes: u64,
+    /// Gaps those bytes made.
+    pub gaps: u64,
+    /// Segments that brought only bytes already seen.
+    pub retransmits: u64,
+    /// Copies of a packet already seen on another interface.
+    pub duplicates: u64,
+    /// Segments held because they came before their time.
+    pub out_of_order: u64,
+    /// Holes given up early because a bound on held bytes was reached.
+    pub pending_overflows: u64,
+    /// Segments without payload for connections that are not known.
+    pub unknown_connection: u64,
+}
