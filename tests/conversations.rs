@@ -1,6 +1,7 @@
 //! Random conversations with random faults of the capture → true pairs only, and all that can be told.
 //!
 //! `CONVERSATIONS` sets how many (default 1,500 a property), `SEED` where they begin; a failure names the seed.
+#![expect(clippy::print_stderr, reason = "a conversation that fails is shown whole")]
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failed step is a failed test")]
 
 mod support;

@@ -71,6 +71,7 @@ pub struct Faults {
 }
 
 /// The methods, statuses and framings of one exchange, chosen by the dice.
+#[expect(clippy::struct_excessive_bools, reason = "each is one throw of the dice")]
 struct Line {
     method: &'static str,
     status: u16,

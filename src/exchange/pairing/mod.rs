@@ -89,14 +89,24 @@ enum Response {
 struct Loss {
     /// Where the last loss among the responses ended.
     response: Option<SequenceNumber>,
-    /// Requests may be hidden whose responses were not seen yet.
-    request: bool,
-    /// Requests may have been lost at some time.
-    request_seen: bool,
+    /// Whether requests may be hidden.
+    requests: Hidden,
     /// Several requests were under way at once.
     pipelines: bool,
     /// Anything was lost at all.
     seen: bool,
+}
+
+/// Whether requests may be hidden whose responses were not seen yet.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Hidden {
+    /// None ever were.
+    #[default]
+    Never,
+    /// They were, and have been answered.
+    Before,
+    /// They may be.
+    Now,
 }
 
 /// Pairing at work on one event: the open exchanges of the connection, and where results go.
@@ -202,14 +212,14 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         if self.pairing.open.len() >= self.limits.max_open_exchanges.max(1) {
             // Its response is still to come and must not be taken for another's.
             self.counters.overflows += 1;
-            self.pairing.loss.request = true;
+            self.pairing.loss.requests = Hidden::Now;
             self.pairing.loss.seen = true;
             self.pairing.answered_hidden = false;
             self.emit_first(Outcome::Unknown, None);
             self.pairing.open.iter_mut().for_each(|open| open.uncertain = true);
         }
         self.pairing.note_pipelining(mark, self.flow.origin);
-        let had_hidden = self.pairing.loss.request;
+        let had_hidden = self.pairing.loss.requests == Hidden::Now;
         let uncertain = self.pairing.is_after_hidden_request(mark);
         if had_hidden && !uncertain {
             // The client has its answers: those to what is still open were among what could not be told.
@@ -316,8 +326,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
 
     fn requests_lost(&mut self, lost: Lost, mark: &Mark) {
         if lost == Lost::Unknown {
-            self.pairing.loss.request = true;
-            self.pairing.loss.request_seen = true;
+            self.pairing.loss.requests = Hidden::Now;
             self.pairing.loss.seen = true;
             // The next request begins where the numbers show that the server had answered all before it.
             self.pairing.answered_hidden = true;

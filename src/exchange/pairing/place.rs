@@ -1,6 +1,6 @@
 //! A response's sequence and acknowledgement numbers → the one open request that it can answer, or none.
 
-use super::{Open, Pairing, Response, modulo};
+use super::{Hidden, Open, Pairing, Response, modulo};
 use crate::http::Standing;
 use crate::packet::SequenceNumber;
 use crate::tcp::{Mark, Origin};
@@ -32,7 +32,7 @@ impl Pairing {
     /// Whether requests were lost before this one whose responses may still be to come. They are not when the client
     /// had received more than the responses seen when it sent this one: it waits for its answers.
     pub(super) fn is_after_hidden_request(&mut self, mark: &Mark) -> bool {
-        if !self.loss.request {
+        if self.loss.requests != Hidden::Now {
             return false;
         }
         let received_more = matches!(
@@ -41,7 +41,9 @@ impl Pairing {
         );
         let was_answered = self.answered_hidden || received_more;
         let is_hidden = self.loss.pipelines || !was_answered;
-        self.loss.request = is_hidden;
+        if !is_hidden {
+            self.loss.requests = Hidden::Before;
+        }
         is_hidden
     }
 
@@ -71,9 +73,9 @@ impl Pairing {
             return;
         }
         self.loss.pipelines = true;
-        if origin == Origin::Joined || self.loss.request_seen {
+        if origin == Origin::Joined || self.loss.requests != Hidden::Never {
             // Requests that were not captured may be under way as well: whose responses come next nobody can tell.
-            self.loss.request = true;
+            self.loss.requests = Hidden::Now;
             self.loss.seen = true;
             for open in self.open.iter_mut().filter(|open| open.answer.is_none()) {
                 open.uncertain = true;
