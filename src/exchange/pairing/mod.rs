@@ -109,6 +109,17 @@ enum Hidden {
     Now,
 }
 
+/// What a request that follows another is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Burst {
+    /// Sent after the answer to the one before.
+    No,
+    /// Sent before it.
+    Pipelined,
+    /// As `Pipelined`, but nothing proves that both are requests: they may be text in a body.
+    Unproven,
+}
+
 /// Pairing at work on one event: the open exchanges of the connection, and where results go.
 #[derive(Debug)]
 pub struct Pairer<'a, K> {
@@ -191,6 +202,10 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             Finish::Idle => (Outcome::Timeout, None),
             Finish::Evicted | Finish::Replaced | Finish::CaptureEnded => (Outcome::Unknown, None),
         };
+        let is_cut = matches!(finish, Finish::Evicted | Finish::Replaced | Finish::CaptureEnded);
+        if let Some(last) = self.pairing.open.back_mut() {
+            last.incomplete |= is_cut && last.receiving == Receiving::Going;
+        }
         while let Some(first) = self.pairing.open.front() {
             let outcome = match &first.answer {
                 Some(answer) if answer.receiving == Receiving::Done => Outcome::Complete,
@@ -218,9 +233,9 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             self.emit_first(Outcome::Unknown, None);
             self.pairing.open.iter_mut().for_each(|open| open.uncertain = true);
         }
-        self.pairing.note_pipelining(mark, self.flow.origin);
+        let burst = self.pairing.note_pipelining(mark, standing, self.flow.origin);
         let had_hidden = self.pairing.loss.requests == Hidden::Now;
-        let uncertain = self.pairing.is_after_hidden_request(mark);
+        let uncertain = self.pairing.is_after_hidden_request(mark) || burst == Burst::Unproven;
         if had_hidden && !uncertain {
             // The client has its answers: those to what is still open were among what could not be told.
             while !self.pairing.open.is_empty() {
@@ -356,6 +371,8 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     fn responses_closed(&mut self, at: Timestamp) {
         while let Some(first) = self.pairing.open.front() {
             let outcome = match first.answer {
+                // An early answer: what its client still sends belongs to the request.
+                Some(_) if first.receiving == Receiving::Going => return,
                 Some(_) => Outcome::Complete,
                 None if self.pairing.was_surely_unanswered(first) => Outcome::ConnectionClosed,
                 None => Outcome::Unknown,

@@ -1,6 +1,6 @@
 //! A response's sequence and acknowledgement numbers → the one open request that it can answer, or none.
 
-use super::{Hidden, Open, Pairing, Response, modulo};
+use super::{Burst, Hidden, Open, Pairing, Response, modulo};
 use crate::http::Standing;
 use crate::packet::SequenceNumber;
 use crate::tcp::{Mark, Origin};
@@ -60,8 +60,10 @@ impl Pairing {
         !open.uncertain && self.came_after_loss(open)
     }
 
-    pub(super) fn note_pipelining(&mut self, mark: &Mark, origin: Origin) {
-        let Some(last) = self.open.back() else { return };
+    /// Looks at a request that begins at `mark`: a client that has received nothing since the one before it does not wait
+    /// for answers.
+    pub(super) fn note_pipelining(&mut self, mark: &Mark, standing: Standing, origin: Origin) -> Burst {
+        let Some(last) = self.open.back() else { return Burst::No };
         let received_more = matches!(
             (last.mark.acknowledgement, mark.acknowledgement),
             (Some(before), Some(now)) if now.is_after(before)
@@ -70,7 +72,12 @@ impl Pairing {
         self.loss.seen |= received_more && last.answer.is_none();
         let being_answered = last.answer.is_some() && self.response == Response::First;
         if !being_answered && received_more {
-            return;
+            return Burst::No;
+        }
+        if standing == Standing::Likely || last.standing == Standing::Likely {
+            self.loss.seen = true;
+            self.open.iter_mut().filter(|open| open.answer.is_none()).for_each(|open| open.uncertain = true);
+            return Burst::Unproven;
         }
         self.loss.pipelines = true;
         if origin == Origin::Joined || self.loss.requests != Hidden::Never {
@@ -81,6 +88,7 @@ impl Pairing {
                 open.uncertain = true;
             }
         }
+        Burst::Pipelined
     }
 }
 

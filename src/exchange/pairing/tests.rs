@@ -235,6 +235,24 @@ fn an_early_answer_waits_for_the_end_of_its_request() {
 }
 
 #[test]
+fn an_upload_goes_on_after_an_early_answer_and_the_server_s_fin() {
+    let mut bench = Bench::new();
+    bench.say(Direction::Up, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+    bench.answer(213);
+    bench.event(Direction::Down, StreamEvent::End(Timestamp::from_nanos(50_000_000)));
+    bench.say(Direction::Up, "defg");
+    assert_eq!(bench.said(), Vec::<String>::new());
+    bench.finish(Finish::Reset(Timestamp::from_nanos(60_000_000)));
+    assert_eq!(bench.said(), ["/up=413"]);
+    assert_eq!(bench.exchanges[0].request.transfer.body_bytes, 7);
+    let mut bench = Bench::new();
+    bench.say(Direction::Up, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+    bench.answer(213);
+    bench.finish(Finish::CaptureEnded);
+    assert_eq!(bench.said(), ["/up=413!"], "nobody knows how much of the request was still to come");
+}
+
+#[test]
 fn an_early_answer_and_a_close_in_mid_upload_is_complete() {
     let mut bench = Bench::new();
     bench.say(Direction::Up, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
