@@ -94,9 +94,13 @@ impl Connection {
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
     ) -> After {
-        let origin = flow.origin;
+        // A direction whose SYN was not captured is joined, too.
+        let start = match flow.beginning(direction) {
+            None => Origin::Joined,
+            Some(_) => flow.origin,
+        };
         let passed = match event {
-            _ if origin == Origin::Joined => Passed::Skip(0),
+            _ if flow.origin == Origin::Joined => Passed::Skip(0),
             StreamEvent::Data(bytes, mark) => {
                 self.preamble.data(direction, bytes, &mark, &mut sink.counters().preambles)
             }
@@ -111,7 +115,7 @@ impl Connection {
             Passed::Skip(used) => used,
             Passed::Replay(held) => {
                 for (bytes, mark) in held.parts() {
-                    let after = side.data(bytes, mark, origin, &peer, limits, sink);
+                    let after = side.data(bytes, mark, start, &peer, limits, sink);
                     if after != After::Follow {
                         return after;
                     }
@@ -125,7 +129,7 @@ impl Connection {
                 None | Some([]) => return After::Follow,
                 Some(rest) => {
                     let sequence = mark.sequence.advance(u32::try_from(used).unwrap_or(u32::MAX));
-                    return side.data(rest, &Mark { sequence, ..mark }, origin, &peer, limits, sink);
+                    return side.data(rest, &Mark { sequence, ..mark }, start, &peer, limits, sink);
                 }
             },
             StreamEvent::Gap(count, mark) => {
@@ -184,7 +188,7 @@ impl Side {
         &mut self,
         bytes: &[u8],
         mark: &Mark,
-        origin: Origin,
+        start: Origin,
         peer: &Peer,
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
@@ -194,7 +198,7 @@ impl Side {
             _ => Turn::New,
         };
         let proof = self.prove(turn, mark, peer);
-        let joins = origin == Origin::Joined && self.end.is_none();
+        let joins = start == Origin::Joined && self.end.is_none();
         if mark.acknowledgement.is_some() {
             self.acknowledged = mark.acknowledgement;
         }
@@ -205,7 +209,7 @@ impl Side {
         }
         match self.stream.data(bytes, &At { mark, turn, proof, limits }, sink) {
             // The capture joined in mid-connection: these bytes may be the middle of a message.
-            After::NotHttp if origin == Origin::Joined => self.stream.search_on(bytes, sink),
+            After::NotHttp if start == Origin::Joined => self.stream.search_on(bytes, sink),
             after => after,
         }
     }

@@ -180,6 +180,9 @@ impl<S> Streams<S> {
     fn note_edges(&mut self, segment: &Segment<'_>, direction: Direction) -> SequenceNumber {
         if segment.flags.contains(TcpFlags::SYN) {
             self.flow.note_beginning(direction, segment.sequence.advance(1));
+            if segment.flags.contains(TcpFlags::ACK) {
+                self.flow.note_beginning(direction.opposite(), segment.acknowledgement);
+            }
         }
         let half = self.half_mut(direction);
         let mut start = segment.sequence;
