@@ -38,7 +38,7 @@ fn explain(talk: &Talk, sent: &[Sent], found: &[Exchange]) {
     let all = talk.sent.iter().filter(|one| !kept.contains(&one.frame.at)).map(|one| ("lost", one));
     let mut lines: Vec<_> = sent.iter().map(|one| ("", one)).chain(all).collect();
     lines.sort_by_key(|(_, one)| one.frame.at);
-    for (word, Sent { frame, side, offset, length }) in lines {
+    for (word, Sent { frame, side, offset, length, .. }) in lines {
         let text = String::from_utf8_lossy(&frame.data[frame.data.len() - length..]).into_owned();
         let short: String = text.chars().take(40).collect();
         let ms = (frame.at - talk.sent[0].frame.at) / 1000;
@@ -144,15 +144,27 @@ fn with_loss_every_pair_is_a_true_pair() {
     });
 }
 
+/// Whether the server had received all before `asked`, and no more, when it sent its last data before that.
+fn begins_a_request(asked: usize, talk: &Talk) -> bool {
+    let place = talk.sent.iter().position(|sent| sent.side == Side::Client && sent.length > 0 && sent.offset == asked);
+    let before = talk.sent[..place.unwrap()].iter().rev();
+    let answer = before.into_iter().find(|sent| sent.side == Side::Server && sent.length > 0);
+    let number = talk.starts[0].wrapping_add(u32::try_from(asked).unwrap());
+    answer.is_none_or(|answer| answer.acknowledged == number)
+}
+
 /// Whether the capture shows enough to place exchange `number`: all of it up to the response's head, and all of the one
-/// before it, or the handshake. Without that, numbers often still tell, but not always.
+/// before it, or the handshake. Without that, numbers often still tell, but not always: after a loss in an upload that
+/// was answered early, no number says where the next request begins.
 fn can_be_placed(number: usize, talk: &Talk, captured: &Captured, sent: &[Sent]) -> bool {
     let said = &talk.said[number];
     let before = number.checked_sub(1).map(|before| &talk.said[before]);
     let (asked, answered) = before.map_or((0, 0), |before| (before.request.start, before.response.start));
     let begins =
         sent.iter().take(3).filter(|sent| sent.length == 0 && sent.frame.at <= talk.sent[2].frame.at).count() >= 3;
+    let is_followed = captured.has(Side::Client, 0, asked) || begins_a_request(asked, talk);
     (number > 0 || begins)
+        && is_followed
         && captured.has(Side::Client, asked, said.request.end)
         && captured.has(Side::Server, answered, said.response.head_end)
 }

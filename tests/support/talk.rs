@@ -29,8 +29,6 @@ pub struct Said {
     pub status: u16,
     pub request: Extent,
     pub response: Extent,
-    /// The end of the last interim response, or where the final one begins.
-    pub answer_begins_segment: bool,
 }
 
 /// Where a message stands in its direction: offsets from the first byte of the direction.
@@ -51,6 +49,8 @@ pub struct Sent {
     /// Offset of its first byte from the first byte of the direction; the handshake has none.
     pub offset: usize,
     pub length: usize,
+    /// The acknowledgement number of its data.
+    pub acknowledged: u32,
 }
 
 /// What a capture does to a conversation.
@@ -190,7 +190,7 @@ impl Speaker<'_> {
     fn note_handshake(&mut self) {
         for (place, frame) in self.conversation.frames.drain(..).enumerate() {
             let side = if place == 1 { Side::Server } else { Side::Client };
-            self.sent.push(Sent { frame, side, offset: 0, length: 0 });
+            self.sent.push(Sent { frame, side, offset: 0, length: 0, acknowledged: 0 });
         }
     }
 
@@ -272,7 +272,7 @@ impl Speaker<'_> {
         let conversation = self.conversation.clone().close();
         for (place, frame) in conversation.frames.into_iter().enumerate() {
             let side = if place == 1 { Side::Server } else { Side::Client };
-            self.sent.push(Sent { frame, side, offset: offsets[side as usize], length: 0 });
+            self.sent.push(Sent { frame, side, offset: offsets[side as usize], length: 0, acknowledged: 0 });
         }
     }
 
@@ -301,7 +301,8 @@ impl Speaker<'_> {
         let place = side as usize;
         self.conversation.sent[place] = self.conversation.sent[place].wrapping_add(u32::try_from(piece.len()).unwrap());
         let frame = self.conversation.frames.pop().unwrap();
-        self.sent.push(Sent { frame, side, offset: self.offsets[place], length: piece.len() });
+        let acknowledged = self.conversation.received[place];
+        self.sent.push(Sent { frame, side, offset: self.offsets[place], length: piece.len(), acknowledged });
         self.offsets[place] += piece.len();
     }
 
@@ -372,7 +373,6 @@ impl Line {
                 self.response_body,
                 self.response_chunked,
             ),
-            answer_begins_segment: true,
         }
     }
 }
