@@ -147,8 +147,8 @@ fn with_loss_every_pair_is_a_true_pair() {
 /// Whether the server had received all before `asked`, and no more, when it sent its last data before that.
 fn begins_a_request(asked: usize, talk: &Talk) -> bool {
     let place = talk.sent.iter().position(|sent| sent.side == Side::Client && sent.length > 0 && sent.offset == asked);
-    let before = talk.sent[..place.unwrap()].iter().rev();
-    let answer = before.into_iter().find(|sent| sent.side == Side::Server && sent.length > 0);
+    let Some(place) = place else { return false };
+    let answer = talk.sent[..place].iter().rev().find(|sent| sent.side == Side::Server && sent.length > 0);
     let number = talk.starts[0].wrapping_add(u32::try_from(asked).unwrap());
     answer.is_none_or(|answer| answer.acknowledged == number)
 }
