@@ -18,6 +18,8 @@ pub struct Connection {
 #[derive(Debug)]
 struct Side {
     stream: Stream,
+    /// What it carries, as far as the bytes or the handshake tell.
+    expected: Option<Role>,
     /// The acknowledgement of the data seen last, or of the handshake: when it moves, the sender has received something
     /// new.
     acknowledged: Option<SequenceNumber>,
@@ -108,6 +110,12 @@ impl Connection {
         };
         let peer = self.side_mut(direction.opposite()).as_peer();
         let side = self.side_mut(direction);
+        // Who opened the connection asks, where the bytes do not tell otherwise.
+        side.expected = side.stream.role().or(match flow.opener {
+            Some(opener) if opener == direction => Some(Role::Request),
+            Some(_) => Some(Role::Response),
+            None => None,
+        });
         if side.acknowledged.is_none() {
             side.acknowledged = flow.beginning(direction.opposite());
         }
@@ -177,7 +185,7 @@ impl Default for Connection {
 
 impl Side {
     fn new() -> Self {
-        Self { stream: Stream::new(), acknowledged: None, end: None }
+        Self { stream: Stream::new(), expected: None, acknowledged: None, end: None }
     }
 
     const fn as_peer(&self) -> Peer {
@@ -207,7 +215,7 @@ impl Side {
             // Where a capture joins, empty lines and words may be the middle of a body: no boundary.
             return self.stream.search_on(bytes, sink);
         }
-        match self.stream.data(bytes, &At { mark, turn, proof, limits }, sink) {
+        match self.stream.data(bytes, &At { mark, turn, proof, expected: self.expected, limits }, sink) {
             // The capture joined in mid-connection: these bytes may be the middle of a message.
             After::NotHttp if start == Origin::Joined => self.stream.search_on(bytes, sink),
             after => after,
@@ -220,7 +228,7 @@ impl Side {
     ///   acknowledgement of its last data. A server that has answered had received everything before the next request.
     /// - After an interim response a client goes on with a body: what it had received proves nothing then.
     fn prove(&self, turn: Turn, mark: &Mark, peer: &Peer) -> Proof {
-        let may_be_request = self.stream.role() != Some(Role::Response);
+        let may_be_request = self.expected != Some(Role::Response);
         if peer.acknowledged == Some(mark.sequence) && turn == Turn::New {
             match peer.state {
                 PeerState::SaidInterim => return Proof::None,

@@ -117,6 +117,7 @@ impl Bench {
             handshake_rtt: None,
             retransmits: 0,
             origin: self.origin,
+            opener: None,
             beginnings,
         }
     }

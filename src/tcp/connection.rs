@@ -180,9 +180,12 @@ impl<S> Streams<S> {
     fn note_edges(&mut self, segment: &Segment<'_>, direction: Direction) -> SequenceNumber {
         if segment.flags.contains(TcpFlags::SYN) {
             self.flow.note_beginning(direction, segment.sequence.advance(1));
+            let mut opener = direction;
             if segment.flags.contains(TcpFlags::ACK) {
-                self.flow.note_beginning(direction.opposite(), segment.acknowledgement);
+                opener = direction.opposite();
+                self.flow.note_beginning(opener, segment.acknowledgement);
             }
+            self.flow.opener.get_or_insert(opener);
         }
         let half = self.half_mut(direction);
         let mut start = segment.sequence;
@@ -265,23 +268,21 @@ impl<S> Streams<S> {
         if held == Inserted::Known {
             self.note_repeat(segment, direction, cx.counters);
         }
-        let pending = &self.half(direction).pending;
-        let full = pending.bytes() > cx.limits.max_pending_bytes
-            || pending.len() > cx.limits.max_pending_segments
-            || self.pending_bytes() + cx.pending_elsewhere > cx.limits.max_total_pending_bytes;
-        if full {
-            cx.counters.pending_overflows += 1;
-            self.give_up_holes(segment.at, cx);
+        cx.counters.pending_overflows += u64::from(self.is_full(direction, cx));
+        // One hole after the other: the last one may be no loss, only a segment that is late.
+        while self.is_full(direction, cx) && self.interest != Interest::None {
+            self.leap(direction, segment.at, cx);
+            self.drain(cx);
         }
     }
 
-    /// Delivers all that is held, over every hole, in the order of its capture where nothing else orders it.
-    fn give_up_holes<H: StreamHandler<State = S>>(&mut self, now: Timestamp, cx: &mut Context<'_, H>) {
-        while self.up.pending.len() + self.down.pending.len() > 0 && self.interest != Interest::None {
-            let Some(direction) = self.next_to_settle() else { break };
-            self.leap(direction, now, cx);
-            self.drain(cx);
-        }
+    /// Whether `direction` holds more than it may, or all connections together do.
+    fn is_full<H>(&self, direction: Direction, cx: &Context<'_, H>) -> bool {
+        let pending = &self.half(direction).pending;
+        let is_over = pending.bytes() > cx.limits.max_pending_bytes
+            || pending.len() > cx.limits.max_pending_segments
+            || self.pending_bytes() + cx.pending_elsewhere > cx.limits.max_total_pending_bytes;
+        is_over && pending.len() > 0
     }
 
     fn note_repeat(&mut self, segment: &Segment<'_>, direction: Direction, counters: &mut TcpCounters) {

@@ -90,6 +90,8 @@ pub struct Flow {
     pub retransmits: u32,
     /// Whether its beginning was captured.
     pub origin: Origin,
+    /// The direction of who opened it, where the handshake was captured.
+    pub opener: Option<Direction>,
     /// The number of the first byte of each direction, upwards first, where its SYN was captured.
     pub beginnings: [Option<SequenceNumber>; 2],
 }

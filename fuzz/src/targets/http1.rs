@@ -234,6 +234,7 @@ fn hear(script: &Script, origin: Origin, piece: usize) -> Listener {
         handshake_rtt: None,
         retransmits: 0,
         origin,
+        opener: None,
         beginnings: [None; 2],
     };
     let mut said = 0_u64;

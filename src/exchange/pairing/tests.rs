@@ -30,6 +30,7 @@ impl Bench {
                 handshake_rtt: None,
                 retransmits: 0,
                 origin: Origin::Begun,
+                opener: None,
                 beginnings: [Some(SequenceNumber::new(1000)), Some(SequenceNumber::new(5000))],
             },
             exchanges: Vec::new(),

@@ -85,6 +85,8 @@ pub(super) struct At<'a> {
     pub(super) mark: &'a Mark,
     pub(super) turn: Turn,
     pub(super) proof: Proof,
+    /// What the direction carries, as far as that is known.
+    pub(super) expected: Option<Role>,
     pub(super) limits: &'a HttpLimits,
 }
 
@@ -154,7 +156,7 @@ impl Stream {
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             let mark = Mark { sequence: at.mark.sequence.advance(number(used)), ..*at.mark };
             let (turn, proof) = if used == 0 { (at.turn, at.proof) } else { (Turn::Same, Proof::None) };
-            let here = At { mark: &mark, turn, proof, limits: at.limits };
+            let here = At { mark: &mark, turn, proof, ..*at };
             let step;
             (step, after) = match self.state {
                 State::Boundary => self.begin(rest, &here, sink),

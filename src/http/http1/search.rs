@@ -29,7 +29,7 @@ impl Stream {
     /// a body as well.
     pub(super) fn search(&mut self, rest: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> (usize, After) {
         if at.proof != Proof::None {
-            match (detect_strictly(rest), self.role) {
+            match (detect_strictly(rest), at.expected) {
                 (Detected::StartLine(found), role) if role.is_none_or(|role| role == found) => {
                     return self.resume(at.proof);
                 }

@@ -218,6 +218,7 @@ impl<S> ConnectionTable<S> {
             handshake_rtt: None,
             retransmits: 0,
             origin: if begun { Origin::Begun } else { Origin::Joined },
+            opener: None,
             beginnings: [None; 2],
         };
         let streams = Box::new(Streams::new(handler.begin(), flow));
