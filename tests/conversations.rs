@@ -160,8 +160,9 @@ fn can_be_placed(number: usize, talk: &Talk, captured: &Captured, sent: &[Sent])
     let said = &talk.said[number];
     let before = number.checked_sub(1).map(|before| &talk.said[before]);
     let (asked, answered) = before.map_or((0, 0), |before| (before.request.start, before.response.start));
-    let begins =
-        sent.iter().take(3).filter(|sent| sent.length == 0 && sent.frame.at <= talk.sent[2].frame.at).count() >= 3;
+    let first = sent.iter().position(|sent| sent.length > 0).unwrap_or(0);
+    let is_captured = |part: &Sent| sent[..first].iter().any(|sent| sent.frame.data == part.frame.data);
+    let begins = talk.sent[..3].iter().all(is_captured);
     let is_followed = captured.has(Side::Client, 0, asked) || begins_a_request(asked, talk);
     (number > 0 || begins)
         && is_followed
