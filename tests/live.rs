@@ -95,6 +95,45 @@ fn over_a_veth_pair(interface: &str) {
     assert_every_request_once(&agent.stop());
 }
 
+/// A node with two pods; one reaches the other by a Service's address, and the node masquerades. Both interfaces show
+/// every exchange, with other addresses.
+#[test]
+fn what_passes_a_service_s_translation_is_one_span_with_both_destinations() {
+    if !exists("iptables") {
+        skip("there is no iptables");
+        return;
+    }
+    let (Some(node), Some(client), Some(server)) = (Namespace::new(), Namespace::new(), Namespace::new()) else {
+        return;
+    };
+    for (pod, name, network) in [(&client, "pod1", "10.244.1"), (&server, "pod2", "10.244.2")] {
+        ip(&["-n", &node.name, "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", &pod.name]);
+        ip(&["-n", &node.name, "address", "add", &format!("{network}.1/24"), "dev", name]);
+        ip(&["-n", &node.name, "link", "set", name, "up"]);
+        ip(&["-n", &pod.name, "address", "add", &format!("{network}.2/24"), "dev", "eth0"]);
+        ip(&["-n", &pod.name, "link", "set", "eth0", "up"]);
+        ip(&["-n", &pod.name, "route", "add", "default", "via", &format!("{network}.1")]);
+    }
+    run(node.command("sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]));
+    let to_pod = "-t nat -A PREROUTING -d 10.96.0.10 -p tcp --dport 8080 -j DNAT --to-destination 10.244.2.2:8080";
+    let masquerade = "-t nat -A POSTROUTING -d 10.244.2.2 -p tcp -j MASQUERADE";
+    for rule in [to_pod, masquerade] {
+        run(node.command("iptables").args(rule.split(' ')));
+    }
+    let folder = TempDir::new().unwrap();
+    let _server = serve(&server, folder.path());
+    let agent = Agent::start(&node, "any", folder.path());
+    visit(&client, "10.96.0.10");
+    let spans = agent.stop();
+    assert_every_request_once(&spans);
+    for span in &spans {
+        let address = |key| attribute(span, key).and_then(|value| value.get("stringValue")?.as_str()).unwrap();
+        assert_eq!((address("source.address"), address("destination.address")), ("10.244.1.2", "10.96.0.10"));
+        let own = (address("network.peer.address"), address("network.local.address"));
+        assert_eq!(own, ("10.244.2.1", "10.244.2.2"), "what the server's socket sees");
+    }
+}
+
 /// Lets the load generator make its requests; it ends well only when all of them were answered by 200.
 fn visit(namespace: &Namespace, host: &str) {
     let (connections, requests) = (CONNECTIONS.to_string(), REQUESTS.to_string());

@@ -11,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use network_agent::export::otlp::{Compression, OtlpConfig, OtlpExporter, OtlpFormat, Secret};
 use network_agent::export::{
-    Accepted, Batch, BatchConfig, ExportConfig, ExportError, Exporter as _, Failure, Format as _, OutputConfig,
-    WhenFull, check,
+    Accepted, Batch, BatchConfig, ExportConfig, ExportError, Exporter as _, Failure, Format as _, MergeConfig,
+    OutputConfig, WhenFull, check,
 };
 use network_agent::span::{Attribute, Resource, Span, SpanKind, Status as SpanStatus, Value};
 use network_agent::time::Timestamp;
@@ -453,6 +453,7 @@ async fn a_header_that_cannot_be_sent_is_a_fault_of_the_configuration_without_it
 fn export_config(otlp: OtlpConfig) -> ExportConfig {
     ExportConfig {
         output: OutputConfig::Otlp(Box::new(otlp)),
+        merge: MergeConfig { window: Duration::ZERO, max_bytes: 0, patience: None },
         batch: BatchConfig {
             max_spans: 512,
             max_bytes: 3 << 20,

@@ -7,7 +7,7 @@ use super::cli::Raw;
 use super::settings::SETTINGS;
 use super::{Config, Fault, Faults, LogConfig, LogFormat, Mode, StatsFormat, destination, resource, spans, values};
 use crate::capture::{FileConfig, LiveConfig, SourceConfig, default_filter};
-use crate::export::{BatchConfig, ExportConfig, OutputConfig, WhenFull};
+use crate::export::{BatchConfig, ExportConfig, MergeConfig, OutputConfig, WhenFull};
 use crate::packet::DecoderLimits;
 use crate::pipeline::PipelineConfig;
 
@@ -171,6 +171,17 @@ impl Resolver<'_> {
         }
     }
 
+    /// Waiting for other views and waiting in a batch together take no longer than `delay`.
+    fn merge(&mut self, delay: Duration) -> MergeConfig {
+        let window = self.own("AGENT_MERGE_WINDOW", values::time).unwrap_or(Duration::from_secs(1));
+        let is_stored = self.raw.text("AGENT_READ").is_some_and(|path| path != "-");
+        MergeConfig {
+            window,
+            max_bytes: self.own("AGENT_MERGE_BYTES", values::size).unwrap_or(8 << 20),
+            patience: (!is_stored).then(|| window.min(delay / 2)),
+        }
+    }
+
     fn export(&mut self, is_file: bool, terminal: Terminal) -> ExportConfig {
         let output = match self.kind(is_file, terminal) {
             Kind::Otlp => destination::otlp(self).map_or(OutputConfig::None, |otlp| OutputConfig::Otlp(Box::new(otlp))),
@@ -179,15 +190,17 @@ impl Resolver<'_> {
             Kind::None => OutputConfig::None,
         };
         let delay = self.otel("OTEL_BSP_SCHEDULE_DELAY", millis).unwrap_or(Duration::from_secs(1));
+        let merge = self.merge(delay);
         ExportConfig {
             output,
             batch: BatchConfig {
                 max_spans: self.otel("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", values::count).unwrap_or(512),
                 max_bytes: 3 << 20,
-                delay,
+                delay: delay.saturating_sub(merge.patience.unwrap_or_default()),
                 queue_bytes: self.own("AGENT_QUEUE_BYTES", values::size).unwrap_or(32 << 20),
                 when_full: if is_file { WhenFull::Wait } else { WhenFull::Drop },
             },
+            merge,
             shutdown_timeout: self.own("AGENT_SHUTDOWN_TIMEOUT", values::time).unwrap_or(Duration::from_secs(5)),
         }
     }

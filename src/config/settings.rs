@@ -158,6 +158,22 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Requests in flight; 4 to Honeycomb, 1 to others",
     ),
+    flag(
+        Export,
+        "AGENT_MERGE_WINDOW",
+        "merge-window",
+        "TIME",
+        "1s",
+        "How far apart the views of an exchange on several interfaces, or before and after NAT, may be captured to become one span; 0s merges none",
+    ),
+    flag(
+        Export,
+        "AGENT_MERGE_BYTES",
+        "merge-bytes",
+        "BYTES",
+        "8MiB",
+        "Exchanges that may wait for other views; beyond it the oldest goes on",
+    ),
     flag(Export, "AGENT_SHUTDOWN_TIMEOUT", "shutdown-timeout", "TIME", "5s", "How long the last flush may take"),
     flag(
         Spans,

@@ -15,12 +15,13 @@ const HEAD_BYTES: usize = 4096;
 /// Sequence numbers are those of the first byte of each head, 0 for a response that was not seen; numbers are
 /// big-endian. `H` is XXH3-128, for 256 bits with the seeds 0 and 1. Addresses, ports, acknowledgements, times and
 /// the cutting into segments stay out: NAT, clocks and offloads change them.
-pub(super) fn derive(request: SequenceNumber, response: Option<SequenceNumber>, head: &[u8]) -> ExchangeId {
-    let head = head.get(..HEAD_BYTES).unwrap_or(head);
+///
+/// The second value is of the request alone: the same for a view that has the response and one that has not.
+pub(super) fn derive(request: SequenceNumber, response: Option<SequenceNumber>, head: &[u8]) -> (ExchangeId, u64) {
+    let head = xxh3_128(head.get(..HEAD_BYTES).unwrap_or(head));
     let mut input = [0; 26];
     let response = response.map_or(0, SequenceNumber::value);
-    let parts: [&[u8]; 4] =
-        [VERSION, &request.value().to_be_bytes(), &response.to_be_bytes(), &xxh3_128(head).to_be_bytes()];
+    let parts: [&[u8]; 4] = [VERSION, &request.value().to_be_bytes(), &response.to_be_bytes(), &head.to_be_bytes()];
     for (place, byte) in input.iter_mut().zip(parts.into_iter().flatten()) {
         *place = *byte;
     }
@@ -29,7 +30,9 @@ pub(super) fn derive(request: SequenceNumber, response: Option<SequenceNumber>, 
     for (place, byte) in id.iter_mut().zip(halves.iter().flatten()) {
         *place = *byte;
     }
-    ExchangeId(id)
+    let request_key = head.to_be_bytes().first_chunk().map_or(0, |start| u64::from_be_bytes(*start));
+    let request_key = request_key ^ u64::from(request.value()).rotate_left(32);
+    (ExchangeId(id), request_key)
 }
 
 #[cfg(test)]
@@ -42,7 +45,7 @@ mod tests {
 
     #[test]
     fn the_derivation_is_the_one_that_other_agents_use() {
-        let id = derive(
+        let (id, _) = derive(
             SequenceNumber::new(3_465_395_425),
             Some(SequenceNumber::new(3_294_999_772)),
             b"GET / HTTP/1.1\r\n\r\n",

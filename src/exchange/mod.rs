@@ -17,10 +17,14 @@ pub use pairing::{Pairer, Pairing};
 pub struct Exchange {
     /// Identity `K`, the same for every view of this exchange on every node.
     pub id: ExchangeId,
-    /// The socket that sent the request, as captured.
+    /// Tells the request from others, whatever is known of its response; the same for every view.
+    pub request_key: u64,
+    /// The socket that sent the request, as captured; as the client's side of a translation shows it.
     pub client: SocketAddr,
-    /// The socket that received it, as captured.
+    /// The socket that received it, likewise: the one that the client addressed.
     pub server: SocketAddr,
+    /// How the server's side of an address translation (DNAT, masquerade) shows them, when both sides were captured.
+    pub translated: Option<Box<Translated>>,
     /// The interface that saw the request's first byte.
     pub interface: u32,
     /// The request.
@@ -54,11 +58,27 @@ impl Exchange {
         last.max(self.start())
     }
 
+    /// Both sockets as the server's side sees them: its client, itself.
+    pub fn at_server(&self) -> (SocketAddr, SocketAddr) {
+        self.translated.as_ref().map_or((self.client, self.server), |there| (there.client, there.server))
+    }
+
     /// Bytes this exchange holds in memory: itself and its heads.
     pub fn footprint(&self) -> usize {
         let response = self.response.as_ref().map_or(0, |response| response.head.bytes().len());
         size_of::<Self>() + self.request.head.bytes().len() + response
     }
+}
+
+/// The sockets of an exchange on the server's side of an address translation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Translated {
+    /// The socket that the server sees as its client.
+    pub client: SocketAddr,
+    /// The server's own socket.
+    pub server: SocketAddr,
+    /// When that side saw the first byte of the request.
+    pub seen: Timestamp,
 }
 
 /// The request's side of an exchange.

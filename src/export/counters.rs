@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::export::merge::MergeCounts;
+
 /// Why a span was not exported.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(usize)]
@@ -40,6 +42,10 @@ pub struct ExportCounters {
     dropped: [AtomicU64; DropReason::ALL.len()],
     waiting: AtomicU64,
     waiting_bytes: AtomicU64,
+    held: AtomicU64,
+    merged: AtomicU64,
+    late: AtomicU64,
+    early: AtomicU64,
     batches: AtomicU64,
     requests: AtomicU64,
     retries: AtomicU64,
@@ -48,11 +54,19 @@ pub struct ExportCounters {
 
 /// What [`ExportCounters`] said at one moment.
 ///
-/// Invariant, whenever the task rests: `exchanges_received == spans_exported + Σ spans_dropped + spans_sampled_out +
-/// spans_waiting`.
+/// Invariants, whenever the task rests: `exchanges_received == spans_exported + Σ spans_dropped + spans_sampled_out +
+/// spans_waiting`; what was taken from the queue is `exchanges_received + views_merged + views_late + views_waiting`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExportSnapshot {
-    /// Exchanges taken from the queue.
+    /// Exchanges waiting for another view of the same.
+    pub views_waiting: u64,
+    /// Further views of an exchange that became part of it.
+    pub views_merged: u64,
+    /// Further views of an exchange that came when it had gone on, and were dropped.
+    pub views_late: u64,
+    /// Exchanges that went on before their time because too many waited for another view.
+    pub views_early: u64,
+    /// Exchanges to be made into spans, each once whatever the number of its views.
     pub exchanges_received: u64,
     /// Spans that the destination acknowledged.
     pub spans_exported: u64,
@@ -90,6 +104,10 @@ impl ExportCounters {
     /// What they say now.
     pub fn snapshot(&self) -> ExportSnapshot {
         ExportSnapshot {
+            views_waiting: load(&self.held),
+            views_merged: load(&self.merged),
+            views_late: load(&self.late),
+            views_early: load(&self.early),
             exchanges_received: load(&self.received),
             spans_exported: load(&self.exported),
             spans_sampled_out: load(&self.sampled_out),
@@ -106,6 +124,13 @@ impl ExportCounters {
     pub(super) fn received(&self, exchanges: u64) {
         add(&self.received, exchanges);
         add(&self.waiting, exchanges);
+    }
+
+    pub(super) fn views(&self, waiting: usize, counts: MergeCounts) {
+        self.held.store(waiting as u64, Ordering::Relaxed);
+        add(&self.merged, counts.merged);
+        add(&self.late, counts.late);
+        add(&self.early, counts.early);
     }
 
     pub(super) fn sampled_out(&self) {

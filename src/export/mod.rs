@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::exchange::Exchange;
 use crate::span::{LocalAddresses, Resource, Span, SpanBuilder};
@@ -13,6 +14,7 @@ mod batch;
 mod counters;
 mod journal;
 mod json;
+mod merge;
 pub mod otlp;
 mod output;
 mod pretty;
@@ -24,11 +26,16 @@ mod testing;
 pub use batch::{Batch, Format};
 pub use counters::{DropReason, ExportCounters, ExportSnapshot};
 pub use json::JsonFormat;
+pub use merge::MergeConfig;
 pub use pretty::PrettyFormat;
 
+use merge::Merger;
 use otlp::{OtlpExporter, OtlpFormat};
 use output::{NullExporter, WriterExporter};
 use task::{SpanSource, Task};
+
+/// How long an exchange that somebody watches for may wait for its other views.
+const SOON: Duration = Duration::from_millis(100);
 
 /// Where spans go and how they are batched.
 #[derive(Clone, Debug)]
@@ -37,6 +44,8 @@ pub struct ExportConfig {
     pub output: OutputConfig,
     /// When a batch is closed and what may wait.
     pub batch: BatchConfig,
+    /// How long an exchange waits for its other views.
+    pub merge: MergeConfig,
     /// `AGENT_SHUTDOWN_TIMEOUT`: how long the last flush may take.
     pub shutdown_timeout: Duration,
 }
@@ -170,27 +179,31 @@ pub async fn run(
     stop: watch::Receiver<bool>,
 ) -> Result<(), ExportError> {
     let otlp_format = OtlpFormat::new(&spans.resource);
+    let resource = spans.resource.clone();
+    let mut merge = config.merge;
+    if matches!(config.output, OutputConfig::Pretty) {
+        // People see an exchange when it happens.
+        merge.patience = merge.patience.map(|patience| patience.min(SOON));
+    }
+    let feed = Feed { queue, merger: Merger::new(merge), spans, counters: counters.clone() };
     match &config.output {
         OutputConfig::Otlp(otlp) => {
             let exporter = OtlpExporter::new(otlp)?;
-            Task::new(Feed { queue, spans }, otlp_format, exporter, &config, counters).run(stop).await
+            Task::new(feed, otlp_format, exporter, &config, counters).run(stop).await
         }
         OutputConfig::Json => {
-            let format = JsonFormat::new(&spans.resource);
+            let format = JsonFormat::new(&resource);
             let exporter = WriterExporter::standard_output();
-            Task::new(Feed { queue, spans }, format, exporter, &config, counters).run(stop).await
+            Task::new(feed, format, exporter, &config, counters).run(stop).await
         }
         OutputConfig::Pretty => {
-            // People see an exchange when it happens.
             let batch = BatchConfig { delay: Duration::ZERO, ..config.batch };
             let config = ExportConfig { batch, ..config };
             let format = PrettyFormat::for_standard_output();
             let exporter = WriterExporter::standard_output();
-            Task::new(Feed { queue, spans }, format, exporter, &config, counters).run(stop).await
+            Task::new(feed, format, exporter, &config, counters).run(stop).await
         }
-        OutputConfig::None => {
-            Task::new(Feed { queue, spans }, otlp_format, NullExporter, &config, counters).run(stop).await
-        }
+        OutputConfig::None => Task::new(feed, otlp_format, NullExporter, &config, counters).run(stop).await,
     }
 }
 
@@ -208,17 +221,54 @@ pub async fn check(config: &ExportConfig) -> Result<String, ExportError> {
     }
 }
 
-/// The queue of exchanges, as a source of spans.
+/// What a feed waits for.
+enum News {
+    Exchanges(Vec<Exchange>),
+    /// Some have waited long enough for other views.
+    Due,
+    /// There will be no more.
+    End,
+}
+
+/// The queue of exchanges, as a source of spans: each exchange once, whatever the number of its views.
 struct Feed {
     queue: ExchangeReceiver,
+    merger: Merger,
     spans: Spans,
+    counters: Arc<ExportCounters>,
 }
 
 impl SpanSource for Feed {
     type Item = Exchange;
 
-    fn receive(&mut self) -> impl Future<Output = Option<Vec<Exchange>>> + Send {
-        self.queue.receive()
+    async fn receive(&mut self) -> Option<Vec<Exchange>> {
+        let mut ready = Vec::new();
+        loop {
+            let due = self.merger.due();
+            let news = tokio::select! {
+                exchanges = self.queue.receive() => exchanges.map_or(News::End, News::Exchanges),
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => News::Due,
+            };
+            let now = Instant::now();
+            let is_over = matches!(news, News::End);
+            match news {
+                News::Exchanges(new) => new.into_iter().for_each(|exchange| self.merger.take(exchange, now)),
+                News::Due => {}
+                News::End => self.merger.release_all(&mut ready),
+            }
+            self.merger.release(now, &mut ready);
+            self.counters.views(self.merger.len(), self.merger.counts());
+            if is_over || !ready.is_empty() {
+                return (!ready.is_empty()).then_some(ready);
+            }
+        }
+    }
+
+    fn held(&mut self) -> Vec<Exchange> {
+        let mut held = Vec::new();
+        self.merger.release_all(&mut held);
+        self.counters.views(0, self.merger.counts());
+        held
     }
 
     fn span<'a>(&'a self, exchange: &'a Exchange) -> Option<Span<'a>> {

@@ -31,6 +31,11 @@ pub(super) trait SpanSource: Send {
     /// The next items, at least one; `None` when there will be no more. Nothing is lost when the future is dropped.
     fn receive(&mut self) -> impl Future<Output = Option<Vec<Self::Item>>> + Send;
 
+    /// What was received and not given on yet; it will not come any more.
+    fn held(&mut self) -> Vec<Self::Item> {
+        Vec::new()
+    }
+
     /// The span of an item; `None` when the sampler turns it down.
     fn span<'a>(&'a self, item: &'a Self::Item) -> Option<Span<'a>>;
 }
@@ -338,6 +343,9 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             self.counters.received(items.len() as u64);
             spans += items.len() as u64;
         }
+        let held = self.source.held().len() as u64;
+        self.counters.received(held);
+        spans += held;
         self.counters.dropped(DropReason::Shutdown, spans);
         self.counters.waiting_bytes(0);
         spans

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::export::otlp::OtlpFormat;
 use crate::export::testing::get_span;
-use crate::export::{BatchConfig, ExportSnapshot, OutputConfig};
+use crate::export::{BatchConfig, ExportSnapshot, MergeConfig, OutputConfig};
 use crate::span::Resource;
 
 /// What becomes of a span.
@@ -118,6 +118,7 @@ impl Bench {
     fn start(script: impl IntoIterator<Item = Answer>, settings: &Settings) -> Self {
         let config = ExportConfig {
             output: OutputConfig::None,
+            merge: MergeConfig { window: Duration::ZERO, max_bytes: 0, patience: None },
             batch: BatchConfig {
                 max_spans: settings.max_spans,
                 max_bytes: 1 << 20,

@@ -111,7 +111,7 @@ impl Connection {
         let peer = self.side_mut(direction.opposite()).as_peer();
         let side = self.side_mut(direction);
         // Who opened the connection asks, where the bytes do not tell otherwise.
-        side.expected = side.stream.role().or(match flow.opener {
+        side.expected = side.stream.role().or_else(|| match flow.opener {
             Some(opener) if opener == direction => Some(Role::Request),
             Some(_) => Some(Role::Response),
             None => None,

@@ -148,6 +148,14 @@ impl Statistics {
     fn export_rows(&self) -> Vec<Row> {
         let export = &self.export;
         let mut rows = vec![
+            Row::count("export.views_waiting", export.views_waiting, "exchanges waiting for another view"),
+            Row::count("export.views_merged", export.views_merged, "further views that became part of an exchange"),
+            Row::loss("export.views_late", export.views_late, "views that came too late: raise AGENT_MERGE_WINDOW"),
+            Row::count(
+                "export.views_early",
+                export.views_early,
+                "exchanges that did not wait: raise AGENT_MERGE_BYTES",
+            ),
             Row::count("export.exchanges_received", export.exchanges_received, "exchanges taken for export"),
             Row::count("export.spans_exported", export.spans_exported, "spans exported"),
             Row::count("export.spans_sampled_out", export.spans_sampled_out, "exchanges not sampled"),

@@ -399,10 +399,13 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         self.counters.emitted += 1;
         self.counters.incomplete += u64::from(incomplete);
         self.counters.unanswered += u64::from(open.answer.is_none());
+        let (id, request_key) = derive(open.mark.sequence, response_sequence, open.head.bytes());
         self.sink.accept(Exchange {
-            id: derive(open.mark.sequence, response_sequence, open.head.bytes()),
+            id,
+            request_key,
             client,
             server,
+            translated: None,
             interface: open.mark.interface,
             request: RequestPart {
                 head: open.head,

@@ -211,7 +211,8 @@ impl HeaderKeys {
 
 /// SERVER when the server is here, else CLIENT when the client is, else SERVER: somebody's traffic, seen on its way.
 fn kind(exchange: &Exchange, local: &dyn LocalAddresses) -> SpanKind {
-    let is_client = !local.is_local(exchange.server.ip()) && local.is_local(exchange.client.ip());
+    let servers = [exchange.server, exchange.at_server().1];
+    let is_client = !servers.iter().any(|server| local.is_local(server.ip())) && local.is_local(exchange.client.ip());
     if is_client { SpanKind::Client } else { SpanKind::Server }
 }
 
@@ -245,7 +246,10 @@ fn add_sockets(list: &mut Attributes<'_>, exchange: &Exchange, kind: SpanKind) {
     list.address(semconv::DESTINATION_ADDRESS, server.ip());
     list.int(semconv::DESTINATION_PORT, server.port());
     let (peer, own) = match kind {
-        SpanKind::Server => (client, server),
+        SpanKind::Server => {
+            let (client, server) = exchange.at_server();
+            (canonical(client), canonical(server))
+        }
         SpanKind::Client => (server, client),
     };
     list.address(semconv::NETWORK_PEER_ADDRESS, peer.ip());

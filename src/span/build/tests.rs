@@ -33,6 +33,8 @@ fn exchange(request: &str, response: Option<&str>) -> Exchange {
     };
     let head = |text: &str| format!("{}\r\n\r\n", text.replace('\n', "\r\n"));
     Exchange {
+        request_key: 1,
+        translated: None,
         id: ExchangeId(std::array::from_fn(|place| u8::try_from(place + 1).unwrap())),
         client: "10.0.0.1:40000".parse().unwrap(),
         server: "10.0.0.2:8080".parse().unwrap(),

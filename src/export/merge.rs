@@ -1,0 +1,258 @@
+//! Several views of one exchange → one exchange: what is captured on both sides of an address translation, or twice.
+//!
+//! A node captures on all its interfaces, and an address translation on the way (a Service's DNAT, masquerade) makes two
+//! connections of one. Sequence numbers and payload survive it, and both are in an exchange's identity. So an exchange
+//! waits a moment for its other views. They are views of the same one when
+//!
+//! - the requests have the same sequence number and head ([`Exchange::request_key`]),
+//! - the responses do, too, or one of the views has none, and
+//! - their first bytes were captured within the window of each other: a capture played again is another exchange.
+//!
+//! What is merged keeps the first time and the addresses of the view that saw the request first (the client's side) and
+//! of the one that saw it last (the server's side), and the messages of the view that is more complete. A view that comes
+//! when the exchange has left is dropped and counted.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use tokio::time::Instant;
+
+use crate::exchange::{Exchange, Translated};
+use crate::time::Timestamp;
+
+/// Exchanges that have left are remembered at least until so many more have, and at most until twice as many have: 1.5 MiB.
+const REMEMBERED: usize = 16 << 10;
+
+/// How views are merged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MergeConfig {
+    /// `AGENT_MERGE_WINDOW`: how far apart, in capture time, two views of an exchange may be. Zero merges nothing.
+    pub window: Duration,
+    /// Bytes that may wait for other views; stops a burst from growing the agent. Beyond it the oldest goes on early.
+    pub max_bytes: usize,
+    /// How long an exchange waits at most when no packets come that would tell the time; `None` for a file.
+    pub patience: Option<Duration>,
+}
+
+/// Exchanges that wait for their other views, in order of arrival.
+///
+/// Invariants: `places` has exactly the waiting exchanges, the last to arrive of each key; `bytes` is the sum of their
+/// footprints; `merged + late + released == taken`.
+#[derive(Debug)]
+pub(super) struct Merger {
+    config: MergeConfig,
+    waiting: VecDeque<Waiting>,
+    /// How many have left `waiting` since the start: its first element's number.
+    first: u64,
+    /// Request key → number of a waiting exchange.
+    places: HashMap<u64, u64, FixedState>,
+    bytes: usize,
+    /// The latest end of an exchange.
+    now: Timestamp,
+    left: [HashMap<u64, Gone, FixedState>; 2],
+    counts: MergeCounts,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    exchange: Exchange,
+    /// Capture time after which no view is waited for.
+    until: Timestamp,
+    arrived: Instant,
+}
+
+/// What is remembered of an exchange that has left.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    start: Timestamp,
+    /// The start of its identity, when it had a response.
+    answered: Option<u64>,
+}
+
+/// What merging has counted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct MergeCounts {
+    /// Views that became part of another.
+    pub(super) merged: u64,
+    /// Views that came when theirs had left, and were dropped.
+    pub(super) late: u64,
+    /// Exchanges that went on early because too many waited.
+    pub(super) early: u64,
+}
+
+impl Merger {
+    pub(super) fn new(config: MergeConfig) -> Self {
+        Self {
+            config,
+            waiting: VecDeque::new(),
+            first: 0,
+            places: HashMap::default(),
+            bytes: 0,
+            now: Timestamp::default(),
+            left: Default::default(),
+            counts: MergeCounts::default(),
+        }
+    }
+
+    /// Takes an exchange that arrives at `arrived`.
+    pub(super) fn take(&mut self, exchange: Exchange, arrived: Instant) {
+        let at = exchange.end();
+        // A capture file may begin again in an earlier time.
+        self.now = if self.now.saturating_since(at) > Duration::from_secs(60) { at } else { self.now.max(at) };
+        let key = exchange.request_key;
+        if let Some(waiting) = self.places.get(&key).and_then(|number| self.waiting.get_mut(place(*number, self.first)))
+            && is_view_of(&waiting.exchange, &exchange, self.config.window)
+        {
+            self.bytes -= waiting.exchange.footprint();
+            join(&mut waiting.exchange, exchange);
+            self.bytes += waiting.exchange.footprint();
+            self.counts.merged += 1;
+            return;
+        }
+        if self.left.iter().filter_map(|left| left.get(&key)).any(|gone| gone.is_view_of(&exchange, self.config.window))
+        {
+            self.counts.late += 1;
+            return;
+        }
+        self.places.insert(key, self.first + self.waiting.len() as u64);
+        self.bytes += exchange.footprint();
+        let until = self.now.saturating_add(self.config.window);
+        self.waiting.push_back(Waiting { exchange, until, arrived });
+    }
+
+    /// What has waited long enough at `now`, to the end of `ready`.
+    pub(super) fn release(&mut self, now: Instant, ready: &mut Vec<Exchange>) {
+        while let Some(first) = self.waiting.front() {
+            let is_due = self.config.window.is_zero()
+                || first.until < self.now
+                || self.config.patience.is_some_and(|wait| now >= first.arrived + wait);
+            if !is_due && self.bytes <= self.config.max_bytes {
+                return;
+            }
+            self.counts.early += u64::from(!is_due);
+            ready.extend(self.pop());
+        }
+    }
+
+    /// All that waits: nothing more will come.
+    pub(super) fn release_all(&mut self, ready: &mut Vec<Exchange>) {
+        while let Some(exchange) = self.pop() {
+            ready.push(exchange);
+        }
+    }
+
+    /// When [`Self::release`] is next wanted, if nothing comes.
+    pub(super) fn due(&self) -> Option<Instant> {
+        Some(self.waiting.front()?.arrived + self.config.patience?)
+    }
+
+    /// Exchanges that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// What was counted since the last call.
+    pub(super) fn counts(&mut self) -> MergeCounts {
+        std::mem::take(&mut self.counts)
+    }
+
+    fn pop(&mut self) -> Option<Exchange> {
+        let Waiting { exchange, .. } = self.waiting.pop_front()?;
+        let key = exchange.request_key;
+        if self.places.get(&key) == Some(&self.first) {
+            self.places.remove(&key);
+        }
+        self.first += 1;
+        self.bytes -= exchange.footprint();
+        let [young, old] = &mut self.left;
+        if young.len() >= REMEMBERED {
+            std::mem::swap(young, old);
+            young.clear();
+        }
+        young.insert(key, Gone::of(&exchange));
+        Some(exchange)
+    }
+}
+
+impl Gone {
+    fn of(exchange: &Exchange) -> Self {
+        Self { start: exchange.start(), answered: answered(exchange) }
+    }
+
+    fn is_view_of(&self, exchange: &Exchange, window: Duration) -> bool {
+        is_near(self.start, exchange.start(), window) && may_be_one(self.answered, answered(exchange))
+    }
+}
+
+/// Whether two exchanges of the same request key are views of one.
+fn is_view_of(one: &Exchange, other: &Exchange, window: Duration) -> bool {
+    is_near(one.start(), other.start(), window) && may_be_one(answered(one), answered(other))
+}
+
+fn is_near(one: Timestamp, other: Timestamp, window: Duration) -> bool {
+    one.saturating_since(other).max(other.saturating_since(one)) <= window
+}
+
+fn may_be_one(one: Option<u64>, other: Option<u64>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    }
+}
+
+/// The identity's first bytes, which tell the response as well.
+fn answered(exchange: &Exchange) -> Option<u64> {
+    exchange.response.as_ref()?;
+    exchange.id.0.first_chunk().map(|start| u64::from_be_bytes(*start))
+}
+
+/// Makes one exchange of two views of it, the same whichever came first.
+fn join(kept: &mut Exchange, mut other: Exchange) {
+    let (near, far) = ends(&[sides(kept), sides(&other)]);
+    let start = kept.start().min(other.start());
+    let handshake_rtt = kept.handshake_rtt.max(other.handshake_rtt);
+    if worth(&other) > worth(kept) {
+        std::mem::swap(kept, &mut other);
+    }
+    kept.request.transfer.first_byte = start;
+    kept.handshake_rtt = handshake_rtt;
+    kept.interface =
+        if (kept.client, kept.server) == (near.client, near.server) { kept.interface } else { other.interface };
+    (kept.client, kept.server) = (near.client, near.server);
+    kept.translated = ((far.client, far.server) != (near.client, near.server)).then(|| Box::new(far));
+}
+
+/// Which view knows more; of two that know the same, the earlier.
+fn worth(exchange: &Exchange) -> impl Ord {
+    let addresses = std::cmp::Reverse((exchange.start(), exchange.client, exchange.server));
+    (exchange.response.is_some(), !exchange.incomplete, addresses)
+}
+
+/// The client's and the server's side of a view, or of what views were merged into.
+fn sides(exchange: &Exchange) -> [Translated; 2] {
+    let near = Translated { client: exchange.client, server: exchange.server, seen: exchange.start() };
+    [near, exchange.translated.as_deref().copied().unwrap_or(near)]
+}
+
+/// The side that saw the request first, and the one that saw it last; of each side its first sight counts.
+fn ends(views: &[[Translated; 2]; 2]) -> (Translated, Translated) {
+    let [[one, two], [three, four]] = *views;
+    let sides = [one, two, three, four];
+    let first_sight = |side: Translated| {
+        let same = sides.iter().filter(|other| (other.client, other.server) == (side.client, side.server));
+        Translated { seen: same.map(|other| other.seen).min().unwrap_or(side.seen), ..side }
+    };
+    let mut all = sides.map(first_sight);
+    all.sort_unstable_by_key(|side| (side.seen, side.client, side.server));
+    let [first, .., last] = all;
+    (first, last)
+}
+
+fn place(number: u64, first: u64) -> usize {
+    usize::try_from(number.wrapping_sub(first)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+#[path = "merge_tests.rs"]
+mod tests;
