@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := target/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test check bench fuzz
+.PHONY: help setup build demo test servers check bench fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ demo: ## see it work: a small server, a few requests, their spans, captured live
 test: ## run every test
 	@scripts/setup.sh test
 	$(CARGO) test --locked
+
+servers: ## compare with the access logs of real servers: nginx, Apache, HAProxy, Node, Python
+	@scripts/setup.sh servers
+	$(CARGO) test --locked --test servers
 
 check: ## format, lints, documentation, layout, a short fuzz
 	@scripts/setup.sh build

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a target of the Makefile needs and the machine lacks, by the system's package manager.
-# Usage: setup.sh build|demo|test
+# Usage: setup.sh build|demo|test|servers
 set -euo pipefail
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -18,7 +18,7 @@ install() {
   say "installing $what"
   if command -v apt-get >/dev/null; then
     as_root apt-get update -qq
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$apt" >/dev/null
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$apt" >/dev/null
   elif command -v dnf >/dev/null; then as_root dnf install -y -q "$dnf"
   elif command -v apk >/dev/null; then as_root apk add -q "$apk"
   elif command -v pacman >/dev/null; then as_root pacman -S --noconfirm -q "$pacman"
@@ -57,5 +57,17 @@ case "${1:-build}" in
       need ip "iproute2, for the tests' network namespaces" iproute2 iproute iproute2 iproute2 iproute2
     fi
     ;;
-  *) say "usage: setup.sh build|demo|test"; exit 2 ;;
+  servers)
+    "$0" test
+    if [ "$(uname)" = Linux ]; then
+      need nginx "nginx" nginx nginx nginx nginx nginx
+      need apache2 "Apache" apache2 httpd apache2 apache httpd
+      need ab "ab, Apache's load generator" apache2-utils httpd-tools apache2-utils apache httpd
+      need haproxy "HAProxy" haproxy haproxy haproxy haproxy haproxy
+      need node "Node" nodejs nodejs nodejs nodejs node
+      need wrk "wrk, a load generator" wrk wrk wrk wrk wrk
+      need iptables "iptables, for the tests' address translation" iptables iptables iptables iptables iptables
+    fi
+    ;;
+  *) say "usage: setup.sh build|demo|test|servers"; exit 2 ;;
 esac

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 const MAX_WINDOW: u32 = 1 << 30;
 
 /// A late SYN is at most so far before the first bytes that were captured; one of a new connection is hardly ever.
-const LATE_SYN_REACH: u32 = 1 << 16;
+const LATE_SYN_REACH: i32 = 1 << 16;
 
 /// So many losses without any data, and the capture does not show this direction.
 const SILENT_AFTER: u8 = 4;
@@ -110,7 +110,8 @@ impl Half {
             return known == initial;
         }
         let first = initial.advance(1);
-        !self.is_anchored() || (!first.is_after(self.start) && distance(self.start, first) <= LATE_SYN_REACH)
+        // Half of all numbers away, neither is the later one.
+        !self.is_anchored() || (0..=LATE_SYN_REACH).contains(&self.start.distance_from(first))
     }
 
     /// A SYN of this direction with `initial`.
@@ -212,7 +213,8 @@ impl Half {
 
     /// How far beyond `next` the sender of such an acknowledgement had received.
     pub(super) fn received_by(&self, number: Option<SequenceNumber>) -> Option<SequenceNumber> {
-        number.map(|number| self.believable(number)).filter(|until| self.is_known() && until.is_after(self.next))
+        let open = self.is_known() && !self.ended;
+        number.map(|number| self.believable(number)).filter(|until| open && until.is_after(self.next))
     }
 
     /// Moves past `count` bytes, delivered or lost.
