@@ -16,11 +16,10 @@ use crate::capture::{self, CaptureError, SourceConfig, default_filter};
 use crate::config::{Config, Mode};
 use crate::export::{self, ExportCounters, ExportError, OutputConfig, Spans};
 use crate::metadata::{HostAddresses, NoAddresses};
-use crate::pipeline::Pipeline;
 use crate::span::{LocalAddresses, SpanBuilder};
 use crate::telemetry::progress::Progress;
 use crate::telemetry::statistics::Statistics;
-use crate::worker::{self, Stop, WorkerHandle, WorkerReport};
+use crate::worker::{self, Crew, Stop, WorkerReport};
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
@@ -99,16 +98,14 @@ impl Signals {
 async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
     let mut signals = Signals::new()?;
     leave_out_own_export(&mut config).await;
-    let source = match capture::open(&config.source) {
-        Ok(source) => source,
+    let sources = match capture::open(&config.source) {
+        Ok(sources) => sources,
         Err(error) => return Ok(report(&error)),
     };
     announce(&config);
     let stop = Stop::default();
     let (sender, receiver) = worker::exchange_queue(config.export.batch.queue_bytes, config.export.batch.when_full);
-    let pipeline = Pipeline::new(config.pipeline);
-    let mut worker =
-        worker::start("worker-0", source, pipeline, sender, stop.clone()).context("cannot start a thread")?;
+    let mut crew = Crew::start(sources, config.pipeline, sender, &stop).context("cannot start a thread")?;
     let counters = Arc::<ExportCounters>::default();
     let (stop_export, stopped) = watch::channel(false);
     let spans = Spans {
@@ -122,7 +119,7 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         SourceConfig::Live(_) => None,
     };
     let running = Running { stop, stop_export, progress: Progress::new(size) };
-    let (report, exported) = match running.wait(&mut worker, &mut export_task, &mut signals).await {
+    let (report, exported) = match running.wait(&mut crew, &mut export_task, &mut signals).await {
         Ok(both) => both,
         Err(killed) => return Ok(killed),
     };
@@ -142,7 +139,7 @@ impl Running {
     /// Waits for the worker and the exporter; the first signal stops both in order, the second ends the wait.
     async fn wait(
         self,
-        worker: &mut WorkerHandle,
+        crew: &mut Crew,
         export_task: &mut JoinHandle<Exported>,
         signals: &mut Signals,
     ) -> Result<(WorkerReport, Exported), Ending> {
@@ -156,7 +153,7 @@ impl Running {
                 return Ok((report, exported.unwrap_or(Ok(()))));
             }
             tokio::select! {
-                report = worker.finished(), if finished.is_none() => finished = Some(report),
+                report = crew.finished(), if finished.is_none() => finished = Some(report),
                 result = &mut *export_task, if exported.is_none() => {
                     // Without anybody to export to there is nothing to capture for.
                     self.stop.set();
@@ -172,7 +169,7 @@ impl Running {
                     self.stop.set();
                     self.stop_export.send_replace(true);
                 }
-                _ = tick.tick() => self.progress.at(worker.snapshot().position),
+                _ = tick.tick() => self.progress.at(crew.snapshot().position),
             }
         }
     }

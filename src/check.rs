@@ -77,10 +77,11 @@ fn describe(config: &Config) -> Vec<(&'static str, String)> {
 
 /// Opens the source and closes it again; of a file the first packets are read.
 fn try_source(config: &SourceConfig) -> Result<String, capture::CaptureError> {
-    let mut source = capture::open(config)?;
+    let mut sources = capture::open(config)?;
     match config {
         SourceConfig::Live(live) => Ok(format!("may capture on {}", live.interfaces.join(", "))),
         SourceConfig::File(_) => {
+            let Some(source) = sources.first_mut() else { return Ok("there is nothing to read".to_owned()) };
             let found = source.receive(Duration::ZERO, &mut |_| {})?;
             Ok(match found {
                 Received::Packets(_) | Received::Idle { .. } => "it is a capture file".to_owned(),

@@ -28,6 +28,7 @@ pub mod exchange;
 pub mod export;
 pub mod http;
 pub mod metadata;
+mod netlink;
 pub mod packet;
 pub mod pipeline;
 pub mod span;

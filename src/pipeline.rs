@@ -43,6 +43,20 @@ pub struct PipelineConfig {
     pub hash_seed: u64,
 }
 
+impl PipelineConfig {
+    /// The share of one of `workers` pipelines: the bounds on what all connections take are divided.
+    #[must_use]
+    pub fn share(self, workers: usize) -> Self {
+        let workers = workers.max(1);
+        Self {
+            max_connections: (self.max_connections / workers).max(1),
+            max_total_pending_bytes: self.max_total_pending_bytes / workers,
+            max_memory: self.max_memory / workers,
+            ..self
+        }
+    }
+}
+
 impl Default for PipelineConfig {
     fn default() -> Self {
         Self {
@@ -73,6 +87,15 @@ pub struct PipelineCounters {
     pub http: HttpCounters,
     /// Pairing.
     pub exchange: ExchangeCounters,
+}
+
+impl std::ops::AddAssign for PipelineCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.packet += other.packet;
+        self.tcp += other.tcp;
+        self.http += other.http;
+        self.exchange += other.exchange;
+    }
 }
 
 /// Packets in, exchanges out; see the module.

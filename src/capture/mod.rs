@@ -21,14 +21,17 @@ pub use filter::default_filter;
 pub use live::LiveSource;
 pub use memory::{MemorySource, OwnedPacket};
 
-/// Opens the source that `config` names.
+/// Opens the source that `config` names: one part of it for each worker that there is to be.
 ///
 /// # Errors
 /// Whatever keeps it from giving packets, as far as that can be told before the first of them.
-pub fn open(config: &SourceConfig) -> Result<Box<dyn PacketSource>, CaptureError> {
+pub fn open(config: &SourceConfig) -> Result<Vec<Box<dyn PacketSource>>, CaptureError> {
     Ok(match config {
-        SourceConfig::File(file) => Box::new(FileSource::open(file)?),
-        SourceConfig::Live(live) => Box::new(LiveSource::open(live)?),
+        SourceConfig::File(file) => vec![Box::new(FileSource::open(file)?)],
+        SourceConfig::Live(live) => {
+            let boxed = |source| -> Box<dyn PacketSource> { Box::new(source) };
+            LiveSource::open(live)?.into_iter().map(boxed).collect()
+        }
     })
 }
 
@@ -111,13 +114,17 @@ pub struct FileConfig {
 /// Live capture through libpcap.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LiveConfig {
-    /// Interface names; `any` is all of them.
+    /// Interface names and patterns; `any` is all of them.
     pub interfaces: Vec<String>,
+    /// Names and patterns of those that are left out.
+    pub without: Vec<String>,
+    /// How many share the capture.
+    pub workers: usize,
     /// BPF expression; the caller's default never breaks reassembly.
     pub filter: String,
     /// Bytes kept of a packet.
     pub snap_length: u32,
-    /// Bytes of the kernel's rings: divided among the interfaces, 2 MiB each at least.
+    /// Bytes of the kernel's rings: divided among the workers, 2 MiB each at least.
     pub ring_bytes: u32,
     /// `AGENT_PROMISCUOUS`.
     pub promiscuous: bool,

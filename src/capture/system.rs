@@ -1,6 +1,6 @@
-//! The two system calls capture needs and the standard library does not offer: `poll` and `if_nametoindex`.
+//! The system calls that capture needs and the standard library does not offer: `poll`, the list of interfaces, and the
+//! options of packet sockets (packet(7)).
 
-use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
@@ -32,13 +32,95 @@ pub(super) fn wait_readable(descriptors: &[BorrowedFd<'_>], wait: Duration) -> i
     Ok(polled.iter().map(|entry| entry.revents != 0).collect())
 }
 
-/// The kernel's index of the interface with this name; `None` when there is none.
-pub(super) fn interface_index(name: &str) -> Option<u32> {
-    let name = CString::new(name).ok()?;
-    #[expect(unsafe_code, reason = "the standard library does not know interfaces")]
-    // SAFETY: `name` is a string that ends with NUL and lives during the call.
-    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-    (index != 0).then_some(index)
+/// An interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Interface {
+    /// The kernel's number for it.
+    pub(super) index: u32,
+    pub(super) name: String,
+}
+
+/// The interfaces that there are now; none when they cannot be listed.
+pub(super) fn interfaces() -> Vec<Interface> {
+    let Ok(list) = nix::net::if_::if_nameindex() else { return Vec::new() };
+    let interface = |entry: &nix::net::if_::Interface| Interface {
+        index: entry.index(),
+        name: entry.name().to_string_lossy().into_owned(),
+    };
+    list.iter().map(interface).collect()
+}
+
+/// Whether the interface of this name is up; those that cannot be asked count as up.
+pub(super) fn is_up(name: &str) -> bool {
+    let Ok(addresses) = nix::ifaddrs::getifaddrs() else { return true };
+    let mut flags = addresses.filter(|address| address.interface_name == name).map(|address| address.flags);
+    flags.next().is_none_or(|flags| flags.contains(nix::net::if_::InterfaceFlags::IFF_UP))
+}
+
+/// Sets the program that decides which packets `socket` gets, in place of the one before.
+///
+/// # Errors
+/// What the kernel says, such as of a program that is too long.
+pub(super) fn attach_filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // The kernel only reads through the pointer.
+    let option = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &option)
+}
+
+/// Lets `socket` share the packets with the others of `group`, by a hash of addresses and ports that is the same for both
+/// directions; without a group, founds one. Gives the group.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn join_fanout(socket: BorrowedFd<'_>, group: Option<u16>) -> io::Result<u16> {
+    let flags = match group {
+        Some(_) => libc::PACKET_FANOUT_HASH,
+        // The kernel chooses a number that nobody has.
+        None => libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_UNIQUEID,
+    };
+    let option: libc::c_int = libc::c_int::from_ne_bytes((u32::from(group.unwrap_or(0)) | flags << 16).to_ne_bytes());
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, &option)?;
+    if let Some(group) = group {
+        return Ok(group);
+    }
+    let mut value: libc::c_int = 0;
+    let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(0);
+    #[expect(unsafe_code, reason = "the standard library does not know options of packet sockets")]
+    // SAFETY: `value` and `length` are valid for the call, and `length` says how long `value` is.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_FANOUT,
+            (&raw mut value).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let [low, high, ..] = value.to_le_bytes();
+    Ok(u16::from_le_bytes([low, high]))
+}
+
+/// Asks the card of interface `index` for what is addressed to others, as long as `socket` is open.
+///
+/// # Errors
+/// What the kernel says.
+pub(super) fn make_promiscuous(socket: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+    let index = libc::c_int::try_from(index).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let kind = libc::c_ushort::try_from(libc::PACKET_MR_PROMISC).unwrap_or_default();
+    let option = libc::packet_mreq { mr_ifindex: index, mr_type: kind, mr_alen: 0, mr_address: [0; 8] };
+    set_option(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &option)
+}
+
+fn set_option<T>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    #[expect(unsafe_code, reason = "the standard library does not know options of packet sockets")]
+    // SAFETY: `value` is valid for the call and as long as `length` says; what it points to lives as long.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -65,9 +147,8 @@ mod tests {
     }
 
     #[test]
-    fn interfaces_are_known_by_name() {
-        assert!(interface_index("lo").is_some());
-        assert_eq!(interface_index("no-such-interface"), None);
-        assert_eq!(interface_index("nul\0inside"), None);
+    fn loopback_is_listed_and_up() {
+        let loopback = interfaces().into_iter().find(|interface| interface.name == "lo").unwrap();
+        assert!(loopback.index > 0 && is_up("lo"));
     }
 }

@@ -11,6 +11,9 @@ use crate::export::{BatchConfig, ExportConfig, MergeConfig, OutputConfig, WhenFu
 use crate::packet::DecoderLimits;
 use crate::pipeline::PipelineConfig;
 
+/// The most threads that may share a capture; the kernel's bound on a group is 256.
+const MAX_WORKERS: usize = 64;
+
 /// Whether standard output is a terminal.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Terminal {
@@ -75,7 +78,10 @@ impl Resolver<'_> {
         match parse(&given.text) {
             Ok(value) => Some(value),
             Err(remedy) => {
-                let shown = if variable.ends_with("_HEADERS") { "********" } else { given.text.as_str() };
+                let is_secret = variable.ends_with("_HEADERS");
+                let shown = if is_secret { "********" } else { given.text.as_str() };
+                // What is wrong with a secret may repeat it.
+                let remedy = if is_secret { "use name=value,…, percent-encoded".to_owned() } else { remedy };
                 self.warnings.push(format!("{variable} = {shown:?} is ignored: {remedy}"));
                 None
             }
@@ -112,13 +118,26 @@ impl Resolver<'_> {
         if interfaces.is_empty() {
             self.fault("AGENT_INTERFACES", "name an interface, or any");
         }
+        let without = values::list(self.raw.text("AGENT_EXCLUDE_INTERFACES").unwrap_or_default());
         SourceConfig::Live(LiveConfig {
             interfaces,
+            without: without.map(str::to_owned).collect(),
+            workers: self.workers(),
             filter: filter.unwrap_or_else(|| default_filter(&[])),
             snap_length,
             ring_bytes,
             promiscuous: self.switch("AGENT_PROMISCUOUS"),
         })
+    }
+
+    /// How many threads capture: half of the cores that the agent may use, at most four.
+    fn workers(&mut self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let workers = self.own("AGENT_WORKERS", values::count).unwrap_or_else(|| (cores / 2).clamp(1, 4));
+        if workers > MAX_WORKERS {
+            self.fault("AGENT_WORKERS", format!("use 1 to {MAX_WORKERS}"));
+        }
+        workers
     }
 
     /// A number within bounds that libpcap can take.

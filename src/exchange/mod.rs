@@ -192,3 +192,16 @@ pub struct ExchangeCounters {
     /// Requests given up unanswered because too many waited on their connection.
     pub overflows: u64,
 }
+
+impl std::ops::AddAssign for ExchangeCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.emitted += other.emitted;
+        self.open += other.open;
+        self.unanswered += other.unanswered;
+        self.incomplete += other.incomplete;
+        self.unmatched_responses += other.unmatched_responses;
+        self.unproven_requests += other.unproven_requests;
+        self.overflows += other.overflows;
+    }
+}

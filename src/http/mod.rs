@@ -131,6 +131,19 @@ pub struct HttpCounters {
     pub skipped_bytes: u64,
 }
 
+impl std::ops::AddAssign for HttpCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.responses += other.responses;
+        self.interim_responses += other.interim_responses;
+        self.opaque_connections += other.opaque_connections;
+        self.preambles += other.preambles;
+        self.http2_connections += other.http2_connections;
+        self.malformed_heads += other.malformed_heads;
+        self.skipped_bytes += other.skipped_bytes;
+    }
+}
+
 /// A mark that has only a time: for what no byte stands for.
 fn moment(at: Timestamp) -> Mark {
     Mark { at, ..Mark::default() }

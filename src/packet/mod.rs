@@ -154,6 +154,18 @@ pub struct PacketCounters {
     pub abandoned_datagrams: u64,
 }
 
+impl std::ops::AddAssign for PacketCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.packets += other.packets;
+        self.wire_bytes += other.wire_bytes;
+        self.segments += other.segments;
+        for (sum, count) in self.discards.iter_mut().zip(other.discards) {
+            *sum += count;
+        }
+        self.abandoned_datagrams += other.abandoned_datagrams;
+    }
+}
+
 impl PacketCounters {
     /// Packets discarded for `reason`.
     pub fn discarded(&self, reason: Discard) -> u64 {

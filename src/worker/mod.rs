@@ -4,23 +4,29 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
 use crate::capture::{CaptureError, CaptureStatistics, PacketSource, Received};
 use crate::pipeline::{Pipeline, PipelineCounters};
+use crate::time::Timestamp;
 
+mod crew;
 mod queue;
 #[cfg(test)]
 mod tests;
 
+pub use crew::Crew;
 pub use queue::{Dropped, ExchangeReceiver, ExchangeSender, Footprint, Receiver, Sender, exchange_queue};
 
 /// The longest wait for packets; bounds the time until a stop is noticed.
 const WAIT: Duration = Duration::from_millis(100);
 /// The shortest time between two snapshots; the kernel is asked for its counters no oftener.
 const PUBLISH: Duration = Duration::from_millis(250);
+
+/// The longest that a worker goes on after a stop, to see what was captured before it.
+const CATCH_UP: Duration = Duration::from_secs(3);
 
 /// A flag that is set once and tells all who hold it to stop.
 #[derive(Clone, Debug, Default)]
@@ -61,8 +67,8 @@ pub struct WorkerReport {
 }
 
 /// Starts a thread called `name` that reads `source` until it ends, fails or `stop` is set, then finishes the pipeline
-/// and gives its end of the queue back. After a stop it waits at most a tenth of a second for packets, and as long for
-/// room in the queue.
+/// and gives its end of the queue back. After a stop it sees what was captured before, for three seconds at most, and waits
+/// a tenth of a second for room in the queue.
 ///
 /// # Errors
 /// When the system refuses another thread.
@@ -77,7 +83,8 @@ pub fn start(
     let snapshot = Arc::<Mutex<WorkerSnapshot>>::default();
     let (report, reported) = oneshot::channel();
     let dropped = sender.dropped();
-    let worker = Worker { source, pipeline, sender, stop, dropped, snapshot: snapshot.clone() };
+    let latest = Timestamp::default();
+    let worker = Worker { source, pipeline, sender, stop, dropped, snapshot: snapshot.clone(), latest };
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         // Nobody may be left who wants to know.
         let _ = report.send(worker.run());
@@ -129,11 +136,17 @@ struct Worker {
     stop: Stop,
     dropped: Arc<Dropped>,
     snapshot: Arc<Mutex<WorkerSnapshot>>,
+    /// Of the packets.
+    latest: Timestamp,
 }
 
 impl Worker {
     fn run(mut self) -> WorkerReport {
         let result = self.pump();
+        if result.is_err() {
+            // What the others would see is not all there is.
+            self.stop.set();
+        }
         self.pipeline.finish(&mut self.sender);
         self.sender.flush();
         WorkerReport { snapshot: self.publish(), result }
@@ -153,16 +166,32 @@ impl Worker {
                 self.publish();
             }
         }
-        let end = Instant::now() + self.source.delay();
-        while let Some(wait) = end.checked_duration_since(Instant::now()).filter(|wait| !wait.is_zero()) {
-            self.turn(wait)?;
+        self.catch_up()
+    }
+
+    /// Takes what was captured before the stop and is still in the source.
+    #[expect(clippy::disallowed_methods, reason = "the time of the stop, to be compared with the packets'")]
+    fn catch_up(&mut self) -> Result<(), CaptureError> {
+        let delay = self.source.delay();
+        if delay.is_zero() {
+            return Ok(());
+        }
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let stopped = Timestamp::from_nanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX));
+        let (begun, mut wait) = (Instant::now(), delay);
+        while self.latest < stopped && begun.elapsed() < CATCH_UP && !wait.is_zero() {
+            if let Received::Idle { .. } = self.turn(wait)? {
+                wait = delay.saturating_sub(begun.elapsed());
+            }
         }
         Ok(())
     }
 
     fn turn(&mut self, wait: Duration) -> Result<Received, CaptureError> {
-        let received =
-            self.source.receive(wait, &mut |packet| self.pipeline.handle_packet(packet, &mut self.sender))?;
+        let received = self.source.receive(wait, &mut |packet| {
+            self.latest = self.latest.max(packet.at);
+            self.pipeline.handle_packet(packet, &mut self.sender);
+        })?;
         if let Received::Idle { at } = received {
             self.pipeline.handle_timeout(at, &mut self.sender);
         }

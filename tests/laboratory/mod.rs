@@ -1,5 +1,6 @@
 //! Network namespaces, programs that end with their scope, and the agent as its users start it.
 
+#![allow(clippy::print_stdout, reason = "what the agent said is shown when a test fails")]
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(unreachable_pub, reason = "a module of several tests")]
 
@@ -135,6 +136,8 @@ impl Agent {
         run(Command::new("sh").args(["-c", "kill -INT \"$0\"", &pid]));
         wait_for("the agent to end", || self.running.has_ended());
         let status = self.running.child.wait().unwrap();
+        // Shown when the test fails.
+        println!("{}", self.messages());
         assert!(status.success(), "{status}: {}", self.messages());
         let text = fs::read_to_string(&self.spans).unwrap();
         text.lines().flat_map(|line| spans(&serde_json::from_str(line).unwrap())).collect()

@@ -43,7 +43,8 @@ pub fn run(data: &[u8]) -> Footprint {
     let mut audited = Audited::new(small());
     let mut received = 0_u64;
     match open(&config) {
-        Ok(mut source) => {
+        Ok(mut sources) => {
+            let mut source = sources.pop().expect("a file is one source");
             let mut ended = None;
             for _ in 0..MAX_LOOKS {
                 let before = received;

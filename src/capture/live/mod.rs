@@ -1,17 +1,29 @@
-//! Network interfaces → `RawPacket`, through libpcap.
+//! Network interfaces → `RawPacket`, through libpcap, shared among the workers.
+//!
+//! Every ring captures on all interfaces at once, and the kernel's filter says which of them count. So pods may come and
+//! go without a restart, and without the right to open another socket: when interfaces change, only the filter does.
+//!
+//! Several workers share the packets by `PACKET_FANOUT_HASH`: the kernel's hash of addresses and ports is the same for
+//! both directions of a connection. It cannot look into tunnels and does not see the ports of fragments; those go to
+//! the first worker alone, through a ring of their own.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, SystemTime};
 
 use smallvec::SmallVec;
 
-use self::interface::Interface;
+use self::ring::Ring;
+use self::selection::{Choice, Interface, Selection};
+use super::filter::TO_ONE_WORKER;
 use super::{CaptureError, CaptureStatistics, LiveConfig, PacketSource, Received, system};
+use crate::netlink::{Notices, Subject};
 use crate::packet::RawPacket;
 use crate::time::Timestamp;
 
-mod interface;
+mod program;
 mod refusal;
+mod ring;
+mod selection;
 #[cfg(test)]
 mod tests;
 
@@ -20,52 +32,122 @@ const GATHER: Duration = Duration::from_millis(40);
 /// How far behind the clock the source's time is when nothing comes. A packet can wait in the ring for two turns of
 /// [`GATHER`]; the rest is for a kernel timer that is late.
 const LAG: Duration = Duration::from_millis(200);
-/// Packets taken from one interface by one call of [`PacketSource::receive`].
+/// Packets taken from one ring by one call of [`PacketSource::receive`].
 const BATCH: usize = 4096;
 
-/// Captures from one or several interfaces. Packets of different interfaces may be handed over out of order.
+/// One worker's share of a live capture. Packets of different rings may be handed over out of order.
 pub struct LiveSource {
-    interfaces: Vec<Interface>,
-    /// What interfaces that are gone had counted.
-    past: CaptureStatistics,
+    rings: SmallVec<[Ring; 2]>,
+    selection: Selection,
+    choice: Choice,
+    /// Tells of interfaces that come and go; none when all count, whatever they are.
+    notices: Option<Notices>,
+    teller: Teller,
+}
+
+/// Which of the workers speaks of what all of them see.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Teller {
+    First,
+    Other,
 }
 
 impl LiveSource {
-    /// Opens every interface, or none.
+    /// Opens as many sources as there are workers to be, at least one; together they give every packet once.
     ///
     /// # Errors
     /// [`CaptureError::NotPermitted`], [`CaptureError::Interface`] and [`CaptureError::Filter`].
-    pub fn open(config: &LiveConfig) -> Result<Self, CaptureError> {
-        let mut names: Vec<&str> = Vec::new();
-        for name in config.interfaces.iter().map(String::as_str) {
-            if !names.contains(&name) {
-                names.push(name);
+    pub fn open(config: &LiveConfig) -> Result<Vec<Self>, CaptureError> {
+        let selection = Selection::new(&config.interfaces, &config.without);
+        let there = system::interfaces();
+        if config.interfaces.is_empty() {
+            return Err(CaptureError::Interface(format!("no interface is named; {}", refusal::choices(&there))));
+        }
+        if let Some(name) = selection.missing(&there).next() {
+            return Err(refusal::no_such_interface(name, &there));
+        }
+        let choice = selection.choose(&there);
+        say_what_is_down(&choice, &there);
+        let workers = config.workers.max(1);
+        let share = usize::try_from(config.ring_bytes).unwrap_or(usize::MAX) / workers;
+        let shared = (workers > 1).then(|| joined(&config.filter, "and not", TO_ONE_WORKER));
+        let mut group = None;
+        let mut sources = Vec::new();
+        for worker in 0..workers {
+            let mut rings = SmallVec::new();
+            let ring = Ring::open(shared.as_deref().unwrap_or(&config.filter), share, config)?;
+            if workers > 1 {
+                group = Some(ring.share(group)?);
             }
+            rings.push(ring);
+            if workers > 1 && worker == 0 {
+                rings.push(Ring::open(&joined(&config.filter, "and", TO_ONE_WORKER), share, config)?);
+            }
+            let notices = selection.depends_on_interfaces().then(|| Notices::of(Subject::Interfaces)).transpose();
+            let notices =
+                notices.map_err(|error| CaptureError::Failed(format!("the kernel gives no notices: {error}")))?;
+            let teller = if worker == 0 { Teller::First } else { Teller::Other };
+            let source = Self { rings, selection: selection.clone(), choice: choice.clone(), notices, teller };
+            source.promiscuous(config, &there);
+            sources.push(source);
         }
-        if names.is_empty() {
-            return Err(CaptureError::Interface(format!("no interface is named; {}", refusal::choices())));
+        // Before all share, one would see the packets of others.
+        for ring in sources.iter().flat_map(|source| &source.rings) {
+            ring.take_from(&choice)?;
         }
-        let share = usize::try_from(config.ring_bytes).unwrap_or(usize::MAX) / names.len();
-        let open = |name| Interface::open(name, share, config);
-        let interfaces = names.into_iter().map(open).collect::<Result<_, _>>()?;
-        Ok(Self { interfaces, past: CaptureStatistics::default() })
+        Ok(sources)
     }
 
-    /// Goes on without an interface.
-    fn give_up(&mut self, place: usize, reason: &str) -> Result<(), CaptureError> {
-        let mut interface = self.interfaces.remove(place);
-        self.past = self.past.plus(interface.statistics());
-        let message = format!("interface {} is gone: {reason}", interface.name());
-        if self.interfaces.is_empty() {
-            return Err(CaptureError::Failed(format!("{message}; no other is left")));
+    /// Asks the cards for what is addressed to other machines, too.
+    fn promiscuous(&self, config: &LiveConfig, there: &[Interface]) {
+        if !config.promiscuous {
+            return;
         }
-        tracing::warn!("{message}; capture goes on with the others");
+        for interface in there.iter().filter(|interface| self.choice.takes(interface.index)) {
+            for ring in &self.rings {
+                if let Err(error) = system::make_promiscuous(ring.as_fd(), interface.index) {
+                    tracing::warn!(%error, "Interface {} cannot be made promiscuous.", interface.name);
+                }
+            }
+        }
+    }
+
+    /// Looks at the interfaces again when the kernel says that they have changed.
+    fn follow_interfaces(&mut self) -> Result<(), CaptureError> {
+        let Some(notices) = &self.notices else { return Ok(()) };
+        if !notices.drain() {
+            return Ok(());
+        }
+        let there = system::interfaces();
+        let choice = self.selection.choose(&there);
+        if choice == self.choice {
+            return Ok(());
+        }
+        if self.teller == Teller::First {
+            let names: Vec<&str> = there
+                .iter()
+                .filter(|interface| choice.takes(interface.index))
+                .map(|interface| interface.name.as_str())
+                .collect();
+            let missing: Vec<&str> = self.selection.missing(&there).collect();
+            if missing.is_empty() {
+                tracing::debug!(interfaces = names.join(","), "The interfaces have changed.");
+            } else {
+                let missing = missing.join(", ");
+                tracing::warn!("Interface {missing} is gone; it is captured again when it is back.");
+            }
+        }
+        for ring in &self.rings {
+            ring.take_from(&choice)?;
+        }
+        self.choice = choice;
         Ok(())
     }
 
-    /// Waits until packets can be taken; says which interfaces have any.
+    /// Waits until packets can be taken, or interfaces have changed; says which rings have any.
     fn wait(&self, wait: Duration) -> Result<SmallVec<[bool; 8]>, CaptureError> {
-        let descriptors: SmallVec<[BorrowedFd<'_>; 8]> = self.interfaces.iter().map(AsFd::as_fd).collect();
+        let rings = self.rings.iter().map(AsFd::as_fd);
+        let descriptors: SmallVec<[BorrowedFd<'_>; 8]> = rings.chain(self.notices.iter().map(AsFd::as_fd)).collect();
         system::wait_readable(&descriptors, wait).map_err(|error| CaptureError::Failed(error.to_string()))
     }
 }
@@ -74,21 +156,15 @@ impl PacketSource for LiveSource {
     fn receive(&mut self, wait: Duration, handle: &mut dyn FnMut(&RawPacket<'_>)) -> Result<Received, CaptureError> {
         let ready = self.wait(wait)?;
         let mut count = 0;
-        let mut gone = Vec::new();
-        for (place, interface) in self.interfaces.iter_mut().enumerate() {
-            if ready.get(place) != Some(&true) {
-                continue;
-            }
-            let mut counted = |packet: &RawPacket<'_>| {
-                count += 1;
-                handle(packet);
-            };
-            if let Err(reason) = interface.take(BATCH, &mut counted) {
-                gone.push((place, reason));
-            }
+        let mut counted = |packet: &RawPacket<'_>| {
+            count += 1;
+            handle(packet);
+        };
+        for (ring, _) in self.rings.iter_mut().zip(&ready).filter(|(_, ready)| **ready) {
+            ring.take(BATCH, &mut counted).map_err(CaptureError::Failed)?;
         }
-        for (place, reason) in gone.into_iter().rev() {
-            self.give_up(place, &reason)?;
+        if ready.get(self.rings.len()) == Some(&true) {
+            self.follow_interfaces()?;
         }
         Ok(if count > 0 { Received::Packets(count) } else { Received::Idle { at: present() } })
     }
@@ -98,7 +174,26 @@ impl PacketSource for LiveSource {
     }
 
     fn statistics(&mut self) -> CaptureStatistics {
-        self.interfaces.iter_mut().map(Interface::statistics).fold(self.past, CaptureStatistics::plus)
+        self.rings.iter_mut().map(Ring::statistics).fold(CaptureStatistics::default(), CaptureStatistics::plus)
+    }
+}
+
+/// Two conditions; an empty expression is true.
+fn joined(filter: &str, how: &str, other: &str) -> String {
+    let filter = if filter.is_empty() { "greater 0" } else { filter };
+    format!("({filter}) {how} ({other})")
+}
+
+fn say_what_is_down(choice: &Choice, there: &[Interface]) {
+    let Choice::Only(indices) = choice else { return };
+    for interface in there.iter().filter(|interface| indices.contains(&interface.index)) {
+        if !system::is_up(&interface.name) {
+            let name = &interface.name;
+            tracing::warn!("Interface {name} is down; its packets come when it is up: ip link set {name} up");
+        }
+    }
+    if indices.is_empty() {
+        tracing::warn!("No interface matches yet; capture begins with the first that does.");
     }
 }
 
@@ -106,5 +201,6 @@ impl PacketSource for LiveSource {
 #[expect(clippy::disallowed_methods, reason = "live capture is where time enters when no packet brings it")]
 fn present() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::default().saturating_add(since_epoch.saturating_sub(LAG))
+    let at = since_epoch.saturating_sub(LAG);
+    Timestamp::from_nanos(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX))
 }

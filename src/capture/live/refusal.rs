@@ -1,51 +1,44 @@
 //! What libpcap says when it does not open an interface → what is wrong and what to do.
 
-use pcap::Device;
-
-use super::interface::ANY;
+use super::selection::{ANY, Interface};
+use crate::capture::CaptureError;
 use crate::capture::words::reason;
-use crate::capture::{CaptureError, system};
 
-/// Why `name` was not opened.
-pub(super) fn of(name: &str, error: &pcap::Error) -> CaptureError {
+/// Why no ring was opened.
+pub(super) fn of(error: &pcap::Error) -> CaptureError {
     let reason = reason(error);
     // libpcap 1.10 names the capability, older ones say "permission" or give the system's "not permitted".
     if ["CAP_NET_RAW", "permission", "permitted"].iter().any(|word| reason.contains(word)) {
-        return CaptureError::NotPermitted(not_permitted(name));
+        return CaptureError::NotPermitted(not_permitted());
     }
-    if devices().iter().any(|device| device.name == name && !device.flags.is_up()) {
-        let up = format!("ip link set {name} up");
-        return CaptureError::Interface(format!("interface {name} is down; take another one, or bring it up: {up}"));
-    }
-    CaptureError::Interface(format!("interface {name} cannot be captured: {reason}"))
+    CaptureError::Interface(format!("capture is not possible: {reason}"))
 }
 
 /// There is no interface `name`.
-pub(super) fn no_such_interface(name: &str) -> CaptureError {
-    CaptureError::Interface(format!("there is no interface {name}; {}", choices()))
+pub(super) fn no_such_interface(name: &str, there: &[Interface]) -> CaptureError {
+    CaptureError::Interface(format!(
+        "there is no interface {name}; {}; for one that comes later use a pattern, such as {name}*",
+        choices(there)
+    ))
 }
 
 /// The interfaces there are, in words.
-pub(super) fn choices() -> String {
-    let existing =
-        devices().into_iter().map(|device| device.name).filter(|name| system::interface_index(name).is_some());
-    let names: Vec<String> = existing.chain([ANY.to_owned()]).collect();
+pub(super) fn choices(there: &[Interface]) -> String {
+    let names: Vec<&str> = there.iter().map(|interface| interface.name.as_str()).chain([ANY]).collect();
     format!("choose from {}", names.join(", "))
 }
 
-fn devices() -> Vec<Device> {
-    Device::list().unwrap_or_default()
-}
-
-fn not_permitted(name: &str) -> String {
+fn not_permitted() -> String {
     let program =
         std::env::current_exe().map_or_else(|_| "network-agent".to_owned(), |path| path.display().to_string());
     format!(
-        "capturing on {name} needs the capability CAP_NET_RAW, which this process does not have.\n  \
-         In a shell:     sudo {program} …   or once: sudo setcap cap_net_raw=ep {program}\n  \
+        "capturing needs the capability CAP_NET_RAW, which this process does not have.\n  \
+         In a shell:     sudo {program} …   or once: sudo setcap cap_net_raw=p {program}\n  \
          With Docker:    docker run --net=host --cap-add=NET_RAW …\n  \
+         With containerd: nerdctl run --net=host --cap-add=NET_RAW …   or ctr run --cap-add CAP_NET_RAW …\n  \
+         With systemd:   AmbientCapabilities=CAP_NET_RAW in the unit\n  \
          On Kubernetes:  hostNetwork: true, and in the container's securityContext\n                  \
-         runAsUser: 0 and capabilities.add: [NET_RAW]\n  \
+         capabilities.add: [NET_RAW]; where that does not suffice runAsUser: 0 with it\n  \
          A capture file needs no right: --read FILE"
     )
 }
@@ -54,29 +47,32 @@ fn not_permitted(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn refused(name: &str, words: &str) -> CaptureError {
-        of(name, &pcap::Error::PcapError(words.to_owned()))
+    fn refused(words: &str) -> CaptureError {
+        of(&pcap::Error::PcapError(words.to_owned()))
     }
 
     #[test]
     fn a_missing_right_is_told_with_its_remedies() {
-        let error = refused("eth0", "Attempt to create packet socket failed - CAP_NET_RAW may be required");
+        let error = refused("Attempt to create packet socket failed - CAP_NET_RAW may be required");
         let CaptureError::NotPermitted(message) = error else { panic!("{error:?}") };
-        for remedy in ["on eth0", "sudo setcap cap_net_raw=ep /", "--cap-add=NET_RAW", "[NET_RAW]", "--read FILE"] {
+        let remedies =
+            ["sudo setcap cap_net_raw=p /", "--cap-add=NET_RAW", "AmbientCapabilities", "[NET_RAW]", "--read FILE"];
+        for remedy in remedies {
             assert!(message.contains(remedy), "{remedy} is not in: {message}");
         }
     }
 
     #[test]
     fn other_reasons_are_passed_on() {
-        let message = refused("lo", "the moon is wrong").to_string();
-        assert_eq!(message, "interface lo cannot be captured: the moon is wrong");
+        assert_eq!(refused("the moon is wrong").to_string(), "capture is not possible: the moon is wrong");
     }
 
     #[test]
     fn an_unknown_interface_is_told_with_the_known_ones() {
-        let message = no_such_interface("eth99").to_string();
-        assert!(message.starts_with("there is no interface eth99; choose from "), "{message}");
-        assert!(message.contains("lo") && message.ends_with(", any"), "{message}");
+        let there = [Interface { index: 1, name: "lo".to_owned() }];
+        let message = no_such_interface("eth99", &there).to_string();
+        let expected =
+            "there is no interface eth99; choose from lo, any; for one that comes later use a pattern, such as eth99*";
+        assert_eq!(message, expected);
     }
 }

@@ -16,6 +16,8 @@ const WAIT: Duration = Duration::from_millis(100);
 fn config(interfaces: &[&str], filter: String) -> LiveConfig {
     LiveConfig {
         interfaces: interfaces.iter().map(|&name| name.to_owned()).collect(),
+        without: Vec::new(),
+        workers: 1,
         filter,
         snap_length: 262_144,
         ring_bytes: 8 << 20,
@@ -26,7 +28,7 @@ fn config(interfaces: &[&str], filter: String) -> LiveConfig {
 /// The source, or nothing where capture is not permitted and the refusal is as it should be.
 fn open(config: &LiveConfig) -> Option<LiveSource> {
     match LiveSource::open(config) {
-        Ok(source) => Some(source),
+        Ok(mut sources) => sources.pop(),
         Err(CaptureError::NotPermitted(message)) => {
             assert!(message.contains("CAP_NET_RAW") && message.contains("--read FILE"), "{message}");
             None
@@ -54,6 +56,14 @@ fn send(socket: &UdpSocket, count: u8) {
     }
 }
 
+fn interface_of(packet: &OwnedPacket) -> u32 {
+    u32::from_be_bytes(packet.data[4..8].try_into().unwrap())
+}
+
+fn loopback() -> u32 {
+    system::interfaces().into_iter().find(|interface| interface.name == "lo").unwrap().index
+}
+
 fn local_socket() -> (UdpSocket, u16) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
@@ -69,9 +79,9 @@ fn the_loopback_interface_gives_every_datagram_once() {
     let packets = receive(&mut source, |packets| packets.len() >= 50);
     assert_eq!(packets.len(), 50);
     for (number, packet) in packets.iter().enumerate() {
-        assert_eq!((packet.link, packet.wire_length, packet.data.len()), (LinkType::Ethernet, 142, 142));
-        assert_eq!(usize::from(packet.data[141]), number);
-        assert_eq!(Some(packet.interface), system::interface_index("lo"));
+        assert_eq!((packet.link, packet.wire_length, packet.data.len()), (LinkType::LinuxSll2, 148, 148));
+        assert_eq!(usize::from(packet.data[147]), number);
+        assert_eq!(interface_of(packet), loopback());
         assert!(packet.at > before, "{packet:?}");
     }
     let statistics = source.statistics();
@@ -93,15 +103,15 @@ fn any_is_a_cooked_capture_that_names_the_interface() {
     let packets = receive(&mut source, |packets| packets.iter().any(|packet| holds(packet, b"hello")));
     for packet in packets {
         assert_eq!(packet.link, LinkType::LinuxSll2);
-        let index = packet.data[4..8].try_into().map(u32::from_be_bytes).ok();
-        assert_eq!(index, system::interface_index("lo"));
+        assert_eq!(interface_of(&packet), loopback());
     }
 }
 
 #[test]
 fn the_default_filter_is_taken_for_every_interface() {
     let (socket, port) = local_socket();
-    for (interface, link_header) in [("lo", 14), ("any", 20)] {
+    for interface in ["lo", "any"] {
+        let link_header = 20;
         let filter = crate::capture::default_filter(&[socket.local_addr().unwrap()]);
         let Some(mut source) = open(&config(&[interface], filter)) else { return };
         send(&socket, 5);
@@ -140,7 +150,7 @@ fn packets_are_cut_to_the_snap_length() {
     let Some(mut source) = open(&short) else { return };
     send(&socket, 1);
     let packets = receive(&mut source, |packets| !packets.is_empty());
-    assert_eq!((packets[0].data.len(), packets[0].wire_length), (64, 142));
+    assert_eq!((packets[0].data.len(), packets[0].wire_length), (64, 148));
 }
 
 #[test]
@@ -194,31 +204,69 @@ fn pass_time(source: &mut LiveSource) -> Result<Received, CaptureError> {
     source.receive(WAIT, &mut |_| ())
 }
 
+/// Receives until `source` takes from so many interfaces.
+fn wait_for_choice(source: &mut LiveSource, count: usize) {
+    for _ in 0..PATIENCE {
+        if matches!(&source.choice, Choice::Only(indices) if indices.len() == count) {
+            return;
+        }
+        pass_time(source).unwrap();
+    }
+    panic!("{:?} has not {count} interfaces", source.choice);
+}
+
 #[test]
-fn capture_goes_on_when_one_of_several_interfaces_is_removed_and_fails_after_the_last() {
+fn interfaces_that_go_and_come_back_are_captured_again_without_a_restart() {
     with_a_pair(|| {
         ip("link set lo up");
         let (socket, port) = local_socket();
-        let mut source = open(&config(&["left", "lo", "right"], format!("udp port {port}"))).unwrap();
+        let mut source = open(&config(&["left", "lo"], format!("udp port {port}"))).unwrap();
         send(&socket, 3);
         receive(&mut source, |packets| packets.len() == 3);
         ip("link del left");
-        for _ in 0..PATIENCE {
-            pass_time(&mut source).unwrap();
-            if source.interfaces.len() == 1 {
-                break;
-            }
-        }
-        assert_eq!(source.interfaces.iter().map(Interface::name).collect::<Vec<_>>(), ["lo"]);
+        wait_for_choice(&mut source, 1);
         send(&socket, 3);
         receive(&mut source, |packets| packets.len() == 3);
+        ip("link add left type veth peer name right");
+        wait_for_choice(&mut source, 2);
+        let taken = system::interfaces().into_iter().find(|interface| interface.name == "left").unwrap();
+        assert!(source.choice.takes(taken.index));
     });
+}
+
+#[test]
+fn a_pattern_takes_interfaces_that_come_later_and_leaves_others_out() {
     with_a_pair(|| {
-        let mut source = open(&config(&["left"], String::new())).unwrap();
-        ip("link del left");
-        let error = (0..PATIENCE).find_map(|_| pass_time(&mut source).err()).unwrap();
-        let message = error.to_string();
-        assert!(message.starts_with("capture failed: interface left is gone: "), "{message}");
+        ip("link set lo up");
+        let (socket, port) = local_socket();
+        let mut source = open(&config(&["late*"], format!("udp port {port}"))).unwrap();
+        send(&socket, 3);
+        assert!(matches!(pass_time(&mut source), Ok(Received::Idle { .. })));
+        ip("link add late0 type veth peer name early0");
+        ip("link set early0 up");
+        wait_for_choice(&mut source, 1);
+        ip("link set late0 up");
+        ip("addr add 192.0.2.1/24 dev late0");
+        ip("neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev late0");
+        let other = UdpSocket::bind("192.0.2.1:0").unwrap();
+        other.send_to(b"hello", format!("192.0.2.2:{port}")).unwrap();
+        send(&socket, 3);
+        let packets = receive(&mut source, |packets| !packets.is_empty());
+        assert!(packets.iter().all(|packet| packet.data.ends_with(b"hello")), "nothing of loopback");
+    });
+}
+
+#[test]
+fn what_is_excluded_is_left_out() {
+    with_a_pair(|| {
+        ip("link set lo up");
+        let (socket, port) = local_socket();
+        let without = LiveConfig { without: vec!["l?".to_owned()], ..config(&["any"], format!("udp port {port}")) };
+        let mut source = open(&without).unwrap();
+        send(&socket, 3);
+        for _ in 0..3 {
+            assert!(matches!(pass_time(&mut source), Ok(Received::Idle { .. })));
+        }
     });
 }
 
@@ -239,11 +287,66 @@ fn capture_goes_on_when_an_interface_went_down_and_came_up() {
 }
 
 #[test]
-fn an_interface_that_is_down_is_refused_with_the_way_to_bring_it_up() {
+fn workers_see_every_packet_once_and_both_directions_of_a_connection_together() {
     with_a_pair(|| {
-        ip("link set left down");
-        let Err(error) = LiveSource::open(&config(&["left"], String::new())) else { panic!("it was opened") };
-        let message = error.to_string();
-        assert_eq!(message, "interface left is down; take another one, or bring it up: ip link set left up");
+        ip("link set lo up");
+        let shared = LiveConfig { workers: 3, ..config(&["any"], "tcp".to_owned()) };
+        let mut sources = LiveSource::open(&shared).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for _ in 0..40 {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(b"ask").unwrap();
+            let mut server = listener.accept().unwrap().0;
+            server.write_all(b"answer").unwrap();
+            drop(client);
+        }
+        let mut of_port: std::collections::HashMap<u16, Vec<usize>> = std::collections::HashMap::new();
+        for _ in 0..10 {
+            for (worker, source) in sources.iter_mut().enumerate() {
+                let mut take = |packet: &RawPacket<'_>| {
+                    let tcp = &packet.data[40..];
+                    let ports = [u16::from_be_bytes([tcp[0], tcp[1]]), u16::from_be_bytes([tcp[2], tcp[3]])];
+                    let client = ports.into_iter().find(|port| *port != address.port()).unwrap();
+                    let payload = tcp.len() - usize::from(tcp[12] >> 4) * 4;
+                    if payload > 0 {
+                        of_port.entry(client).or_default().push(worker);
+                    }
+                };
+                source.receive(WAIT / 4, &mut take).unwrap();
+            }
+        }
+        assert_eq!(of_port.len(), 40);
+        for workers in of_port.values() {
+            assert!(workers.len() == 2 && workers[0] == workers[1], "{workers:?}");
+        }
+        let used: std::collections::BTreeSet<usize> = of_port.values().flatten().copied().collect();
+        assert!(used.len() > 1, "all connections on one worker");
+    });
+}
+
+#[test]
+fn tunnels_and_fragments_go_to_the_first_worker() {
+    with_a_pair(|| {
+        ip("link set lo up");
+        ip("link set lo mtu 1500");
+        let (socket, _) = local_socket();
+        let filter = crate::capture::default_filter(&[]);
+        let mut sources = LiveSource::open(&LiveConfig { workers: 3, ..config(&["any"], filter) }).unwrap();
+        for number in 0..20_u8 {
+            let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+            from.send_to(&[number; 50], "127.0.0.1:4789").unwrap();
+            socket.send_to(&[number; 3000], "127.0.0.1:9").unwrap();
+        }
+        let mut counts = [0; 3];
+        for _ in 0..6 {
+            for (count, source) in counts.iter_mut().zip(&mut sources) {
+                // Loopback speaks IPv6 of its own accord.
+                let mut take = |packet: &RawPacket<'_>| *count += u32::from(packet.data[20] >> 4 == 4);
+                source.receive(WAIT / 4, &mut take).unwrap();
+            }
+        }
+        assert_eq!(counts[1..], [0, 0]);
+        assert!(counts[0] >= 20 + 2 * 20, "{counts:?}");
     });
 }

@@ -55,3 +55,22 @@ pub struct TcpCounters {
     /// Segments without payload for connections that are not known.
     pub unknown_connection: u64,
 }
+
+impl std::ops::AddAssign for TcpCounters {
+    fn add_assign(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.evicted += other.evicted;
+        self.shed += other.shed;
+        self.memory += other.memory;
+        self.memory_peak += other.memory_peak;
+        self.active += other.active;
+        self.bytes += other.bytes;
+        self.missing_bytes += other.missing_bytes;
+        self.gaps += other.gaps;
+        self.retransmits += other.retransmits;
+        self.duplicates += other.duplicates;
+        self.out_of_order += other.out_of_order;
+        self.pending_overflows += other.pending_overflows;
+        self.unknown_connection += other.unknown_connection;
+    }
+}

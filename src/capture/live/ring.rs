@@ -1,87 +1,82 @@
-//! One libpcap handle → `RawPacket`.
+//! One libpcap handle on all interfaces → `RawPacket`.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
 use pcap::{Active, Capture, Linktype, Packet, Precision};
 
+use super::program::Program;
+use super::selection::{ANY, Choice};
 use super::{GATHER, refusal};
-use crate::capture::filter::filter_error;
 use crate::capture::words::{reason, unsupported_link};
 use crate::capture::{CaptureError, CaptureStatistics, LiveConfig, system};
 use crate::packet::{LinkType, RawPacket};
 use crate::time::Timestamp;
 
-/// The name that stands for all interfaces.
-pub(super) const ANY: &str = "any";
 /// Linux cooked capture, version 2: says of each packet which interface saw it.
 const SLL2: Linktype = Linktype(276);
 /// Bytes of the smallest ring: eight of the kernel's blocks.
 const SMALLEST_RING: usize = 2 << 20;
 
-/// An interface that is being captured.
-pub(super) struct Interface {
-    name: String,
-    /// The kernel's number for it; none for `any`, whose packets name theirs in their SLL2 header.
-    index: Option<u32>,
+/// A ring of the kernel's.
+pub(super) struct Ring {
     link: LinkType,
+    program: Program,
     capture: Capture<Active>,
     received: Carried,
     dropped_by_kernel: Carried,
     dropped_by_card: Carried,
 }
 
-impl Interface {
-    /// Starts to capture, with `ring_bytes` of memory in the kernel.
-    pub(super) fn open(name: &str, ring_bytes: usize, config: &LiveConfig) -> Result<Self, CaptureError> {
-        let index = system::interface_index(name);
-        if index.is_none() && name != ANY {
-            return Err(refusal::no_such_interface(name));
-        }
-        let refused = |error: pcap::Error| refusal::of(name, &error);
-        let mut capture = Capture::from_device(name)
+impl Ring {
+    /// Makes a ring for what passes `filter`, with `ring_bytes` of memory in the kernel; nothing does before
+    /// [`Self::take_from`].
+    pub(super) fn open(filter: &str, ring_bytes: usize, config: &LiveConfig) -> Result<Self, CaptureError> {
+        let refused = |error: pcap::Error| refusal::of(&error);
+        let mut capture = Capture::from_device(ANY)
             .map_err(refused)?
             .snaplen(i32::try_from(config.snap_length).unwrap_or(i32::MAX))
             .buffer_size(i32::try_from(ring_bytes.max(SMALLEST_RING)).unwrap_or(i32::MAX))
             .timeout(i32::try_from(GATHER.as_millis()).unwrap_or(i32::MAX))
             .precision(Precision::Nano)
-            // There is no such mode for `any`, and libpcap would make an error of asking.
-            .promisc(config.promiscuous && name != ANY)
             .open()
             .map_err(refused)?;
-        if name == ANY {
-            // A libpcap without it stays at version 1, which is read as well.
-            let _ = capture.set_datalink(SLL2);
-        }
-        let code = u32::try_from(capture.get_datalink().0).unwrap_or(u32::MAX);
+        // A libpcap without it stays at version 1, which is read as well.
+        let _ = capture.set_datalink(SLL2);
+        let datalink = capture.get_datalink();
+        let code = u32::try_from(datalink.0).unwrap_or(u32::MAX);
         let Some(link) = LinkType::from_code(code) else {
-            let reason = unsupported_link(code);
-            return Err(CaptureError::Interface(format!("interface {name} cannot be captured: {reason}")));
+            return Err(CaptureError::Interface(format!("capture is not possible: {}", unsupported_link(code))));
         };
-        if !config.filter.is_empty() {
-            capture.filter(&config.filter, true).map_err(|error| filter_error(&config.filter, &error))?;
-        }
+        let program = Program::compile(filter, datalink, config.snap_length)?;
         let capture = capture.setnonblock().map_err(refused)?;
         let [received, dropped_by_kernel, dropped_by_card] = Default::default();
-        Ok(Self {
-            name: name.to_owned(),
-            index: index.filter(|_| name != ANY),
-            link,
-            capture,
-            received,
-            dropped_by_kernel,
-            dropped_by_card,
-        })
+        let ring = Self { link, program, capture, received, dropped_by_kernel, dropped_by_card };
+        ring.take_from(&Choice::Only(Vec::new()))?;
+        Ok(ring)
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    /// Takes the packets of `choice` from now on; none is lost meanwhile.
+    pub(super) fn take_from(&self, choice: &Choice) -> Result<(), CaptureError> {
+        let program = self.program.on(choice).or_else(|| {
+            tracing::warn!("There are more interfaces than the kernel's filter can name: all are captured.");
+            self.program.on(&Choice::All)
+        });
+        let failed = |error: std::io::Error| CaptureError::Failed(format!("the filter cannot be set: {error}"));
+        system::attach_filter(self.capture.as_fd(), &program.unwrap_or_default()).map_err(failed)
     }
 
-    /// Hands over at most `limit` packets that are in the ring; an error says why there will be no more. An interface
-    /// that goes down is none: packets come again when it is up.
+    /// Shares the packets with the other rings of `group`, by connection; without a group, founds one. Gives the group.
+    pub(super) fn share(&self, group: Option<u16>) -> Result<u16, CaptureError> {
+        let failed = |error: std::io::Error| {
+            CaptureError::Failed(format!("the workers cannot share the capture: {error}; set AGENT_WORKERS to 1"))
+        };
+        system::join_fanout(self.capture.as_fd(), group).map_err(failed)
+    }
+
+    /// Hands over at most `limit` packets that are in the ring; an error says why there will be no more.
     pub(super) fn take(&mut self, limit: usize, handle: &mut dyn FnMut(&RawPacket<'_>)) -> Result<(), String> {
-        let (link, interface) = (self.link, self.index.unwrap_or(0));
-        let result = self.capture.dispatch(Some(limit), |packet| handle(&raw(&packet, link, interface)));
+        let link = self.link;
+        let result = self.capture.dispatch(Some(limit), |packet| handle(&raw(&packet, link)));
         result.map(|_| ()).map_err(|error| reason(&error))
     }
 
@@ -100,7 +95,7 @@ impl Interface {
     }
 }
 
-impl AsFd for Interface {
+impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.capture.as_fd()
     }
@@ -121,7 +116,7 @@ impl Carried {
     }
 }
 
-fn raw<'a>(packet: &Packet<'a>, link: LinkType, interface: u32) -> RawPacket<'a> {
+fn raw<'a>(packet: &Packet<'a>, link: LinkType) -> RawPacket<'a> {
     let seconds = u64::try_from(packet.header.ts.tv_sec).unwrap_or(0);
     // With nanosecond precision this field holds nanoseconds.
     let nanos = u64::try_from(packet.header.ts.tv_usec).unwrap_or(0);
@@ -130,7 +125,8 @@ fn raw<'a>(packet: &Packet<'a>, link: LinkType, interface: u32) -> RawPacket<'a>
         data: packet.data,
         wire_length: packet.header.len,
         link,
-        interface,
+        // The cooked header names it.
+        interface: 0,
     }
 }
 

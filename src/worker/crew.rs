@@ -1,0 +1,71 @@
+//! The sources of one capture → workers, one for each, that start and stop together.
+
+use std::io;
+
+use super::{ExchangeSender, Stop, WorkerHandle, WorkerReport, WorkerSnapshot, start};
+use crate::capture::PacketSource;
+use crate::pipeline::{Pipeline, PipelineConfig};
+
+/// All workers.
+#[derive(Debug)]
+pub struct Crew {
+    workers: Vec<WorkerHandle>,
+}
+
+impl Crew {
+    /// Starts a worker for each of `sources`; they share the bounds of `config` and the queue behind `sender`.
+    ///
+    /// # Errors
+    /// When the system refuses another thread.
+    pub fn start(
+        sources: Vec<Box<dyn PacketSource>>,
+        config: PipelineConfig,
+        sender: ExchangeSender,
+        stop: &Stop,
+    ) -> io::Result<Self> {
+        let share = config.share(sources.len());
+        let mut workers = Vec::new();
+        for (number, source) in sources.into_iter().enumerate() {
+            let name = format!("worker-{number}");
+            workers.push(start(&name, source, Pipeline::new(share), sender.clone(), stop.clone())?);
+        }
+        // The queue ends when all have given back their ends of it.
+        drop(sender);
+        Ok(Self { workers })
+    }
+
+    /// How far each has come.
+    pub fn snapshots(&self) -> Vec<WorkerSnapshot> {
+        self.workers.iter().map(WorkerHandle::snapshot).collect()
+    }
+
+    /// How far they have come together.
+    pub fn snapshot(&self) -> WorkerSnapshot {
+        sum(self.snapshots())
+    }
+
+    /// Waits until all have ended, and all they found is in the queue; when one fails the others stop, too. May be cancelled
+    /// and called again.
+    pub async fn finished(&mut self) -> WorkerReport {
+        let mut result = Ok(());
+        let mut snapshots = Vec::new();
+        for worker in &mut self.workers {
+            let report = worker.finished().await;
+            snapshots.push(report.snapshot);
+            result = result.and(report.result);
+        }
+        WorkerReport { snapshot: sum(snapshots), result }
+    }
+}
+
+/// The counts of all; what the shared queue has dropped counts once.
+fn sum(snapshots: Vec<WorkerSnapshot>) -> WorkerSnapshot {
+    let mut all = WorkerSnapshot::default();
+    for one in snapshots {
+        all.counters += one.counters;
+        all.capture = all.capture.plus(one.capture);
+        all.position = all.position.max(one.position);
+        all.exchanges_dropped = all.exchanges_dropped.max(one.exchanges_dropped);
+    }
+    all
+}
