@@ -12,10 +12,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::capture::{self, CaptureError, SourceConfig, default_filter};
+use crate::capture::{self, CaptureError, PacketSource, SourceConfig, default_filter};
 use crate::config::{Config, Mode};
 use crate::export::{self, ExportCounters, ExportError, OutputConfig, Spans};
 use crate::metadata::{HostAddresses, NoAddresses};
+use crate::privileges;
 use crate::span::{LocalAddresses, SpanBuilder};
 use crate::telemetry::progress::Progress;
 use crate::telemetry::statistics::Statistics;
@@ -63,6 +64,8 @@ pub fn run(config: Config) -> anyhow::Result<Ending> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
+        // Sockets are opened on this thread alone.
+        .on_thread_start(give_up_rights)
         .build()
         .context("cannot start the asynchronous runtime")?;
     let ending = match config.mode {
@@ -98,7 +101,7 @@ impl Signals {
 async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
     let mut signals = Signals::new()?;
     leave_out_own_export(&mut config).await;
-    let sources = match capture::open(&config.source) {
+    let sources = match open(&config.source) {
         Ok(sources) => sources,
         Err(error) => return Ok(report(&error)),
     };
@@ -124,6 +127,23 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         Err(killed) => return Ok(killed),
     };
     Ok(conclude(&config, report, exported, &counters))
+}
+
+/// Opens the source with the right that it needs, which is given up as soon as that is done.
+pub(crate) fn open(source: &SourceConfig) -> Result<Vec<Box<dyn PacketSource>>, CaptureError> {
+    if matches!(source, SourceConfig::File(_)) {
+        return capture::open(source);
+    }
+    privileges::raise();
+    let sources = capture::open(source);
+    give_up_rights();
+    sources
+}
+
+fn give_up_rights() {
+    if let Err(error) = privileges::give_up() {
+        tracing::warn!(%error, "Not all rights could be given up.");
+    }
 }
 
 /// What is told to stop.
@@ -196,7 +216,11 @@ async fn leave_out_own_export(config: &mut Config) {
 fn local_addresses(config: &Config) -> Arc<dyn LocalAddresses + Send + Sync> {
     match config.source {
         SourceConfig::File(_) => Arc::new(NoAddresses),
-        SourceConfig::Live(_) => Arc::new(HostAddresses::of_interfaces(config.own_addresses.iter().copied())),
+        SourceConfig::Live(_) => {
+            let host = HostAddresses::of_interfaces(config.own_addresses.iter().copied());
+            tokio::spawn(host.clone().follow());
+            Arc::new(host)
+        }
     }
 }
 

@@ -77,7 +77,7 @@ fn describe(config: &Config) -> Vec<(&'static str, String)> {
 
 /// Opens the source and closes it again; of a file the first packets are read.
 fn try_source(config: &SourceConfig) -> Result<String, capture::CaptureError> {
-    let mut sources = capture::open(config)?;
+    let mut sources = crate::agent::open(config)?;
     match config {
         SourceConfig::Live(live) => Ok(format!("may capture on {}", live.interfaces.join(", "))),
         SourceConfig::File(_) => {

@@ -31,6 +31,7 @@ pub mod metadata;
 mod netlink;
 pub mod packet;
 pub mod pipeline;
+mod privileges;
 pub mod span;
 pub mod tcp;
 pub mod telemetry;

@@ -246,6 +246,8 @@ impl SpanSource for Feed {
         loop {
             let due = self.merger.due();
             let news = tokio::select! {
+                // What has come is looked at before anything goes on without it.
+                biased;
                 exchanges = self.queue.receive() => exchanges.map_or(News::End, News::Exchanges),
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => News::Due,
             };

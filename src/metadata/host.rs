@@ -1,32 +1,79 @@
-//! This machine's interfaces → which addresses are its own.
+//! This machine's interfaces → which addresses are its own, as they are now.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 
+use nix::ifaddrs::getifaddrs;
+use tokio::io::unix::AsyncFd;
+
+use crate::netlink::{Notices, Subject};
 use crate::span::LocalAddresses;
 
 /// The addresses of this machine.
 #[derive(Clone, Debug, Default)]
 pub struct HostAddresses {
-    own: HashSet<IpAddr>,
+    /// Given by the user; they stay.
+    further: Vec<IpAddr>,
+    own: Arc<RwLock<HashSet<IpAddr>>>,
 }
 
 impl HostAddresses {
     /// The addresses that the interfaces have now, and `further` ones.
     pub fn of_interfaces(further: impl IntoIterator<Item = IpAddr>) -> Self {
-        let devices = pcap::Device::list().unwrap_or_else(|error| {
-            tracing::warn!(%error, "Cannot list the interfaces; spans are reported from the server's side.");
-            Vec::new()
+        let host = Self { further: further.into_iter().collect(), own: Arc::default() };
+        host.look();
+        host
+    }
+
+    /// Follows the changes that the kernel tells of, for as long as the agent runs. Must be called within a tokio runtime.
+    pub async fn follow(self) {
+        let notices = Notices::of(Subject::Addresses).and_then(|notices| {
+            #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
+            // SAFETY: `Notices` owns its descriptor and keeps it open and the same until it is dropped.
+            let registered = unsafe { AsyncFd::register(notices) };
+            registered.map_err(std::io::Error::from)
         });
-        let of_devices = devices.into_iter().flat_map(|device| device.addresses).map(|address| address.addr);
-        Self { own: of_devices.chain(further).map(|address| address.to_canonical()).collect() }
+        let notices = match notices {
+            Ok(notices) => notices,
+            Err(error) => {
+                tracing::warn!(%error, "The kernel gives no notices of addresses: those of later interfaces are not known.");
+                return;
+            }
+        };
+        // What changed before the socket was there.
+        self.look();
+        while let Ok(mut ready) = notices.readable().await {
+            if ready.get_inner().drain() {
+                self.look();
+            }
+            ready.clear_ready();
+        }
+    }
+
+    /// Reads all addresses anew.
+    fn look(&self) {
+        let listed = match getifaddrs() {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::warn!(%error, "Cannot list the addresses; spans are reported from the server's side.");
+                return;
+            }
+        };
+        let of_interfaces = listed.filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
+        });
+        let own = of_interfaces.chain(self.further.iter().copied()).map(|address| address.to_canonical()).collect();
+        *self.own.write().unwrap_or_else(PoisonError::into_inner) = own;
     }
 }
 
 impl LocalAddresses for HostAddresses {
     fn is_local(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        address.is_loopback() || self.own.contains(&address)
+        address.is_loopback() || self.own.read().unwrap_or_else(PoisonError::into_inner).contains(&address)
     }
 }
 
@@ -42,6 +89,10 @@ impl LocalAddresses for NoAddresses {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+    use std::thread;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -52,5 +103,35 @@ mod tests {
         assert!(host.is_local("::ffff:203.0.113.9".parse().unwrap()));
         assert!(!host.is_local("198.51.100.1".parse().unwrap()));
         assert!(!NoAddresses.is_local("127.0.0.1".parse().unwrap()));
+    }
+
+    /// In a network of its own; without the right to make one there is nothing to test.
+    #[test]
+    fn addresses_that_come_and_go_are_followed() {
+        thread::spawn(|| {
+            #[expect(unsafe_code, reason = "the standard library has no unshare")]
+            // SAFETY: the call takes a number and changes only the network that this thread sees.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+                return;
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let host = HostAddresses::of_interfaces([]);
+                let address: IpAddr = "192.0.2.7".parse().unwrap();
+                tokio::spawn(host.clone().follow());
+                for (verb, expected) in [("add", true), ("del", false)] {
+                    let arguments = ["address", verb, "192.0.2.7/24", "dev", "lo"];
+                    assert!(Command::new("ip").args(arguments).status().unwrap().success());
+                    let mut looks = 0;
+                    while host.is_local(address) != expected {
+                        looks += 1;
+                        assert!(looks < 500, "{verb} was not noticed");
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
+            });
+        })
+        .join()
+        .unwrap();
     }
 }

@@ -74,9 +74,10 @@ impl Program {
             // Skips the next instruction unless this is the interface.
             program.push(libc::sock_filter { code: JMP | JEQ, jt: 0, jf: 1, k: *index });
             let rest = u32::try_from(2 * (last - place - 1) + 1).unwrap_or(u32::MAX);
-            program.push(match is_in {
-                true => libc::sock_filter { code: JMP | JA, jt: 0, jf: 0, k: rest },
-                false => libc::sock_filter { code: RET, jt: 0, jf: 0, k: 0 },
+            program.push(if is_in {
+                libc::sock_filter { code: JMP | JA, jt: 0, jf: 0, k: rest }
+            } else {
+                libc::sock_filter { code: RET, jt: 0, jf: 0, k: 0 }
             });
         }
         if is_in {
