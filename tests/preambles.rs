@@ -242,3 +242,12 @@ proptest! {
         prop_assert_eq!(say(&run(&frames).0), ["GET /a 200"]);
     }
 }
+
+#[test]
+fn a_request_in_the_same_segment_as_its_preamble_has_its_own_place() {
+    let apart = Conversation::new().handshake().client(PROXY_V1).client(GET).server(OK).close();
+    let together = Conversation::new().handshake().client([PROXY_V1, GET.as_bytes()].concat()).server(OK).close();
+    let (apart, together) = (run(&apart.frames).0, run(&together.frames).0);
+    assert_eq!((apart.len(), together.len()), (1, 1));
+    assert_eq!(apart[0].id, together[0].id, "the identity holds where the request begins");
+}

@@ -159,14 +159,8 @@ impl Connection {
             Role::Request => Role::Response,
             Role::Response => Role::Request,
         };
-        let other = &mut self.side_mut(direction.opposite()).stream;
-        other.assume(opposite, sink);
-        if other.role() == Some(opposite) {
-            return Following::Follow(Known::Http);
-        }
-        // Two directions of requests, or of responses, are not HTTP.
-        sink.counters().opaque_connections += 1;
-        Following::Leave
+        self.side_mut(direction.opposite()).stream.assume(opposite, sink);
+        Following::Follow(Known::Http)
     }
 
     const fn side_mut(&mut self, direction: Direction) -> &mut Side {

@@ -412,3 +412,14 @@ proptest::proptest! {
         bench.end(Direction::Down);
     }
 }
+
+#[test]
+fn the_first_direction_that_tells_decides_what_the_other_carries() {
+    let mut bench = Bench::new();
+    bench.client(b"GE");
+    bench.server(b"GET /b HTTP/1.1\r\n\r\n");
+    bench.client(b"T /a HTTP/1.1\r\n\r\n");
+    assert_eq!(bench.last, Following::Follow(Known::Http));
+    let counters = &bench.recorder.counters;
+    assert_eq!((counters.requests, counters.responses, counters.opaque_connections), (1, 0, 0));
+}
