@@ -12,7 +12,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admin::{self, Status};
 use crate::capture::{self, CaptureError, PacketSource, SourceConfig, default_filter};
+use crate::check::describe;
 use crate::config::{Config, Mode};
 use crate::export::{self, ExportCounters, ExportError, OutputConfig, Spans};
 use crate::metadata::{HostAddresses, NoAddresses};
@@ -24,6 +26,9 @@ use crate::worker::{self, Crew, Stop, WorkerReport};
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How often what is being lost is told, at most.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// How the agent ended, as an exit code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -111,6 +116,7 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
     let mut crew = Crew::start(sources, config.pipeline, sender, &stop).context("cannot start a thread")?;
     let counters = Arc::<ExportCounters>::default();
     let (stop_export, stopped) = watch::channel(false);
+    report_on_itself(&config, &crew, &counters);
     let spans = Spans {
         builder: SpanBuilder::new(config.spans.clone()),
         local: local_addresses(&config),
@@ -127,6 +133,32 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         Err(killed) => return Ok(killed),
     };
     Ok(conclude(&config, report, exported, &counters))
+}
+
+/// Starts what tells of the agent while it runs live: answers to probes, and a warning when something is being lost.
+fn report_on_itself(config: &Config, crew: &Crew, counters: &Arc<ExportCounters>) {
+    if matches!(config.source, SourceConfig::File(_)) {
+        return;
+    }
+    let (workers, export) = (crew.watch(), counters.clone());
+    if let Some(address) = config.admin {
+        let lines = describe(config).into_iter().map(|(name, value)| format!("{name:<20} {value}\n"));
+        let status =
+            Status { workers: workers.clone(), export: export.clone(), config: lines.collect::<String>().into() };
+        tokio::spawn(admin::serve(address, status));
+    }
+    tokio::spawn(async move {
+        let now = || Statistics { worker: workers.sum(), export: export.snapshot() };
+        let mut before = now();
+        loop {
+            tokio::time::sleep(WARN_EVERY).await;
+            let after = now();
+            if let Some(losses) = after.losses_since(&before) {
+                tracing::warn!("In the last minute: {losses}.");
+            }
+            before = after;
+        }
+    });
 }
 
 /// Opens the source with the right that it needs, which is given up as soon as that is done.
@@ -167,6 +199,7 @@ impl Running {
         let mut exported: Option<Exported> = None;
         let mut finished: Option<WorkerReport> = None;
         let mut tick = tokio::time::interval(TICK);
+        let watch = crew.watch();
         loop {
             if let Some(report) = finished.take_if(|_| exported.is_some()) {
                 self.progress.finish();
@@ -189,7 +222,7 @@ impl Running {
                     self.stop.set();
                     self.stop_export.send_replace(true);
                 }
-                _ = tick.tick() => self.progress.at(crew.snapshot().position),
+                _ = tick.tick() => self.progress.at(watch.sum().position),
             }
         }
     }

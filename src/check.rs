@@ -36,7 +36,8 @@ pub(crate) async fn run(config: Config) -> Ending {
     ending
 }
 
-fn describe(config: &Config) -> Vec<(&'static str, String)> {
+/// The settings in words, secrets masked.
+pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     match &config.source {
         SourceConfig::File(file) => {

@@ -20,6 +20,7 @@
 //!
 //! Inner layers never name outer ones; time enters the core with the packets. `tests/tidy.rs` holds both.
 
+mod admin;
 pub mod agent;
 pub mod capture;
 mod check;

@@ -37,7 +37,16 @@ impl Bench {
         let namespace = Namespace::new()?;
         let folder = TempDir::new().unwrap();
         // A ring that holds the whole load: nothing may be lost, however slow the agent was built.
-        let headers = ["--http-headers", "x-request-id", "--filter", "tcp port 8080", "--ring-bytes", "128MiB"];
+        let headers = [
+            "--http-headers",
+            "x-request-id",
+            "--filter",
+            "tcp port 8080",
+            "--ring-bytes",
+            "128MiB",
+            "--queue-bytes",
+            "256MiB",
+        ];
         let agent = Agent::start_with(&namespace, "lo", folder.path(), &headers);
         Some(Self { namespace, folder, servers: Vec::new(), agent })
     }

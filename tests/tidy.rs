@@ -9,8 +9,19 @@ use std::process::Command;
 /// The layers of the core and of spans, the inner first. Each may name itself and those before it.
 const LAYERS: [&str; 7] = ["time", "packet", "tcp", "http", "exchange", "pipeline", "span"];
 /// What is outside of them.
-const EDGES: [&str; 10] =
-    ["capture", "worker", "metadata", "export", "config", "telemetry", "agent", "check", "netlink", "privileges"];
+const EDGES: [&str; 11] = [
+    "capture",
+    "worker",
+    "metadata",
+    "export",
+    "config",
+    "telemetry",
+    "agent",
+    "check",
+    "netlink",
+    "privileges",
+    "admin",
+];
 /// What would make them depend on more than their input.
 const IO: [&str; 14] = [
     "tokio",

@@ -50,10 +50,10 @@ impl Raw {
                 let text = matches.get_many::<String>(flag)?.cloned().collect::<Vec<_>>().join(",");
                 Some(Given { text, origin: format!("--{flag}") })
             });
-            // An empty variable is one that is not set; only of HTTP_HEADERS it says something: none.
+            // An empty variable is one that is not set; only of these it says something: none.
             let from_environment = || {
                 let text = environment(setting.variable)?;
-                let counts = !text.is_empty() || setting.variable == "HTTP_HEADERS";
+                let counts = !text.is_empty() || ["HTTP_HEADERS", "AGENT_ADMIN_ADDRESS"].contains(&setting.variable);
                 counts.then(|| Given { text, origin: setting.variable.to_owned() })
             };
             if let Some(given) = from_flag.or_else(from_environment) {

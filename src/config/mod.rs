@@ -38,6 +38,8 @@ pub struct Config {
     pub own_addresses: Vec<std::net::IpAddr>,
     /// Where spans go.
     pub export: ExportConfig,
+    /// Where it answers probes and gives metrics; nowhere for a file.
+    pub admin: Option<std::net::SocketAddr>,
     /// What the agent says of itself.
     pub log: LogConfig,
     /// Whether every counter is printed at the end.

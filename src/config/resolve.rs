@@ -1,5 +1,6 @@
 //! Raw values → `Config`; faults and warnings are collected on the way.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,6 +44,7 @@ pub(super) fn resolve(raw: &Raw, terminal: Terminal) -> Result<Config, Faults> {
         own_addresses: resource::own_addresses(&mut resolver),
         export: resolver.export(is_file, terminal),
         log: resolver.log(),
+        admin: resolver.admin(),
         stats: resolver.stats(),
         mode: if raw.check { Mode::Check } else { Mode::Run },
         source,
@@ -243,6 +245,19 @@ impl Resolver<'_> {
             (true, Terminal::No) => Kind::Json,
             (false, _) => Kind::Otlp,
         })
+    }
+
+    fn admin(&mut self) -> Option<SocketAddr> {
+        if self.raw.get("AGENT_READ").is_some() {
+            return None;
+        }
+        let parse = |text: &str| match text.trim() {
+            "" | "off" | "none" => Ok(None),
+            text => {
+                text.parse().map(Some).map_err(|_| "use an address and a port, such as 127.0.0.1:9464, or off".into())
+            }
+        };
+        self.own("AGENT_ADMIN_ADDRESS", parse).flatten()
     }
 
     fn log(&mut self) -> LogConfig {

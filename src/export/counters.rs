@@ -1,6 +1,7 @@
 //! What the export side has counted, for `--stats` and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::export::merge::MergeCounts;
 
@@ -50,6 +51,8 @@ pub struct ExportCounters {
     requests: AtomicU64,
     retries: AtomicU64,
     bytes: AtomicU64,
+    /// Why spans wait, while they do.
+    obstacle: Mutex<Option<String>>,
 }
 
 /// What [`ExportCounters`] said at one moment.
@@ -101,6 +104,18 @@ impl ExportSnapshot {
 }
 
 impl ExportCounters {
+    /// Why spans do not go out, if they do not.
+    pub fn obstacle(&self) -> Option<String> {
+        self.obstacle.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn obstructed(&self, by: Option<String>) {
+        let mut obstacle = self.obstacle.lock().unwrap_or_else(PoisonError::into_inner);
+        if *obstacle != by {
+            *obstacle = by;
+        }
+    }
+
     /// What they say now.
     pub fn snapshot(&self) -> ExportSnapshot {
         ExportSnapshot {

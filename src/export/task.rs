@@ -244,6 +244,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             Err(Failure::Refused { reason }) => {
                 self.last_answer = Instant::now();
                 self.lose(&batch, DropReason::Refused);
+                self.counters.obstructed(Some(format!("spans are refused: {reason}")));
                 self.journal.refused(batch.spans, reason);
             }
             Err(Failure::Closed) => {
@@ -266,6 +267,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         let rejected = accepted.rejected.min(batch.spans);
         self.counters.exported(batch.spans - rejected, batch.bytes.len());
         self.counters.dropped(DropReason::Rejected, rejected);
+        self.counters.obstructed(None);
         self.journal.acknowledged(accepted);
     }
 
@@ -280,6 +282,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             Some(until) => until.max(now + asked.unwrap_or_default().min(Backoff::LONGEST_ASKED)),
         };
         self.paused_until = Some(until);
+        self.counters.obstructed(Some(format!("spans wait to be exported: {reason}")));
         self.journal.failed(reason);
     }
 

@@ -2,4 +2,5 @@
 
 pub mod logging;
 pub mod progress;
+pub mod prometheus;
 pub mod statistics;

@@ -17,6 +17,21 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    /// What was lost since `before`, in words with the setting that helps; `None` when nothing was.
+    pub fn losses_since(&self, before: &Self) -> Option<String> {
+        let before = before.rows();
+        let rows = self.rows();
+        let lost: Vec<String> = rows
+            .iter()
+            .zip(&before)
+            .filter(|(now, _)| now.meaning == Meaning::Loss)
+            .map(|(now, then)| (now.value.saturating_sub(then.value), now.words))
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, words)| format!("{count} {words}"))
+            .collect();
+        (!lost.is_empty()).then(|| lost.join(", "))
+    }
+
     /// One line: what came in, what went out, and what was lost on the way and why.
     pub fn summary(&self) -> String {
         let counters = &self.worker.counters;
@@ -53,10 +68,16 @@ impl Statistics {
     }
 
     fn rows(&self) -> Vec<Row> {
+        let mut rows = self.worker_rows();
+        rows.extend(self.export_rows());
+        rows
+    }
+
+    /// What each worker counts for itself.
+    pub(super) fn worker_rows(&self) -> Vec<Row> {
         let mut rows = self.packet_rows();
         rows.extend(self.stream_rows());
         rows.extend(self.exchange_rows());
-        rows.extend(self.export_rows());
         rows
     }
 
@@ -90,11 +111,11 @@ impl Statistics {
         let (tcp, http) = (&self.worker.counters.tcp, &self.worker.counters.http);
         vec![
             Row::count("tcp.connections", tcp.connections, "connections"),
-            Row::count("tcp.active", tcp.active, "of them known now"),
+            Row::gauge("tcp.active", tcp.active, "of them known now"),
             Row::loss("tcp.evicted", tcp.evicted, "connections forgotten: raise AGENT_MAX_CONNECTIONS"),
             Row::loss("tcp.shed", tcp.shed, "connections forgotten for want of memory: raise AGENT_MAX_MEMORY"),
-            Row::count("tcp.memory", tcp.memory, "bytes of memory that connections take"),
-            Row::count("tcp.memory_peak", tcp.memory_peak, "the most that they have taken"),
+            Row::gauge("tcp.memory", tcp.memory, "bytes of memory that connections take"),
+            Row::gauge("tcp.memory_peak", tcp.memory_peak, "the most that they have taken"),
             Row::count("tcp.bytes", tcp.bytes, "bytes delivered in order"),
             Row::count("tcp.gaps", tcp.gaps, "gaps of bytes that were not captured"),
             Row::loss("tcp.missing_bytes", tcp.missing_bytes, "bytes not captured"),
@@ -123,7 +144,7 @@ impl Statistics {
         vec![
             Row::count("exchange.requests", exchange.requests, "requests"),
             Row::count("exchange.emitted", exchange.emitted, "of them reported"),
-            Row::count("exchange.open", exchange.open, "of them still open"),
+            Row::gauge("exchange.open", exchange.open, "of them still open"),
             Row::count("exchange.unanswered", exchange.unanswered, "reported without a response"),
             Row::loss("exchange.incomplete", exchange.incomplete, "exchanges incomplete in the capture"),
             Row::loss(
@@ -145,10 +166,10 @@ impl Statistics {
         ]
     }
 
-    fn export_rows(&self) -> Vec<Row> {
+    pub(super) fn export_rows(&self) -> Vec<Row> {
         let export = &self.export;
         let mut rows = vec![
-            Row::count("export.views_waiting", export.views_waiting, "exchanges waiting for another view"),
+            Row::gauge("export.views_waiting", export.views_waiting, "exchanges waiting for another view"),
             Row::count("export.views_merged", export.views_merged, "further views that became part of an exchange"),
             Row::loss("export.views_late", export.views_late, "views that came too late: raise AGENT_MERGE_WINDOW"),
             Row::count(
@@ -159,7 +180,7 @@ impl Statistics {
             Row::count("export.exchanges_received", export.exchanges_received, "exchanges taken for export"),
             Row::count("export.spans_exported", export.spans_exported, "spans exported"),
             Row::count("export.spans_sampled_out", export.spans_sampled_out, "exchanges not sampled"),
-            Row::count("export.spans_waiting", export.spans_waiting, "spans waiting"),
+            Row::gauge("export.spans_waiting", export.spans_waiting, "spans waiting"),
         ];
         for reason in DropReason::ALL {
             let name = format!("export.spans_dropped.{}", reason.label());
@@ -184,23 +205,34 @@ const fn words_for(reason: DropReason) -> &'static str {
     }
 }
 
+/// One counter.
 #[derive(Clone, Debug)]
-struct Row {
-    name: String,
-    value: u64,
-    words: &'static str,
-    meaning: Meaning,
+pub(super) struct Row {
+    /// Its layer and itself, and perhaps a reason, with dots between.
+    pub(super) name: String,
+    pub(super) value: u64,
+    pub(super) words: &'static str,
+    pub(super) meaning: Meaning,
 }
 
+/// What a counter tells.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Meaning {
+pub(super) enum Meaning {
+    /// Grows.
     Count,
+    /// Grows, and something is lost with it.
     Loss,
+    /// Stands at what it is now.
+    Gauge,
 }
 
 impl Row {
     fn count(name: impl Into<String>, value: u64, words: &'static str) -> Self {
         Self { name: name.into(), value, words, meaning: Meaning::Count }
+    }
+
+    fn gauge(name: impl Into<String>, value: u64, words: &'static str) -> Self {
+        Self { name: name.into(), value, words, meaning: Meaning::Gauge }
     }
 
     fn loss(name: impl Into<String>, value: u64, words: &'static str) -> Self {

@@ -1,6 +1,8 @@
 //! The sources of one capture → workers, one for each, that start and stop together.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::{ExchangeSender, Stop, WorkerHandle, WorkerReport, WorkerSnapshot, start};
 use crate::capture::PacketSource;
@@ -12,7 +14,35 @@ pub struct Crew {
     workers: Vec<WorkerHandle>,
 }
 
+/// The workers' counters, to be read while they run.
+#[derive(Clone, Debug)]
+pub struct Watch(Vec<Arc<Mutex<WorkerSnapshot>>>);
+
+impl Watch {
+    /// How far each worker has come.
+    pub fn all(&self) -> Vec<WorkerSnapshot> {
+        self.0.iter().map(|snapshot| *snapshot.lock().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
+    /// How far they have come together.
+    pub fn sum(&self) -> WorkerSnapshot {
+        sum(self.all())
+    }
+
+    /// Which worker has not turned for `limit`, in words.
+    pub fn stuck(&self, limit: Duration) -> Option<String> {
+        let stuck = |snapshot: &WorkerSnapshot| snapshot.published.is_none_or(|at| at.elapsed() > limit);
+        let worker = self.all().iter().position(stuck)?;
+        Some(format!("worker-{worker} has not captured for {} s", limit.as_secs()))
+    }
+}
+
 impl Crew {
+    /// The counters of all.
+    pub fn watch(&self) -> Watch {
+        Watch(self.workers.iter().map(|worker| worker.snapshot.clone()).collect())
+    }
+
     /// Starts a worker for each of `sources`; they share the bounds of `config` and the queue behind `sender`.
     ///
     /// # Errors
@@ -32,16 +62,6 @@ impl Crew {
         // The queue ends when all have given back their ends of it.
         drop(sender);
         Ok(Self { workers })
-    }
-
-    /// How far each has come.
-    pub fn snapshots(&self) -> Vec<WorkerSnapshot> {
-        self.workers.iter().map(WorkerHandle::snapshot).collect()
-    }
-
-    /// How far they have come together.
-    pub fn snapshot(&self) -> WorkerSnapshot {
-        sum(self.snapshots())
     }
 
     /// Waits until all have ended, and all they found is in the queue; when one fails the others stop, too. May be cancelled

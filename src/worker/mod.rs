@@ -17,7 +17,7 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-pub use crew::Crew;
+pub use crew::{Crew, Watch};
 pub use queue::{Dropped, ExchangeReceiver, ExchangeSender, Footprint, Receiver, Sender, exchange_queue};
 
 /// The longest wait for packets; bounds the time until a stop is noticed.
@@ -55,6 +55,8 @@ pub struct WorkerSnapshot {
     pub position: Option<u64>,
     /// Exchanges dropped by the worker's queue, which counts for all workers that share it.
     pub exchanges_dropped: u64,
+    /// When this was written; the worker lived then.
+    pub published: Option<Instant>,
 }
 
 /// How a worker ended.
@@ -80,7 +82,9 @@ pub fn start(
     stop: Stop,
 ) -> io::Result<WorkerHandle> {
     sender.heed(stop.clone());
-    let snapshot = Arc::<Mutex<WorkerSnapshot>>::default();
+    #[expect(clippy::disallowed_methods, reason = "who watches wants to know whether the worker lives")]
+    let begun = WorkerSnapshot { published: Some(Instant::now()), ..WorkerSnapshot::default() };
+    let snapshot = Arc::new(Mutex::new(begun));
     let (report, reported) = oneshot::channel();
     let dropped = sender.dropped();
     let latest = Timestamp::default();
@@ -199,12 +203,15 @@ impl Worker {
         Ok(received)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "who watches wants to know whether the worker lives")]
     fn publish(&mut self) -> WorkerSnapshot {
+        let published = Instant::now();
         let now = WorkerSnapshot {
             counters: self.pipeline.counters(),
             capture: self.source.statistics(),
             position: self.source.position(),
             exchanges_dropped: self.dropped.items(),
+            published: Some(published),
         };
         *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = now;
         now

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "what the agent said is shown when a test fails")]
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(unreachable_pub, reason = "a module of several tests")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -119,7 +120,10 @@ impl Agent {
         // The agent must not see what the caller has set.
         let mut command = namespace.command("env");
         command.arg("-i").arg(env!("CARGO_BIN_EXE_network-agent"));
-        command.args(["--interface", interface, "--export", "json", "--stats", "table"]).args(flags);
+        command.args(["--interface", interface, "--stats", "table"]).args(flags);
+        if !flags.contains(&"--export") {
+            command.args(["--export", "json"]);
+        }
         command.stdout(File::create(&spans).unwrap()).stderr(File::create(&messages).unwrap());
         let mut agent = Self { running: Running::start(&mut command), spans, messages };
         wait_for("the agent to capture", || {
