@@ -48,7 +48,9 @@ impl PipelineConfig {
     #[must_use]
     pub fn share(self, workers: usize) -> Self {
         let workers = workers.max(1);
+        let decoder = DecoderLimits { fragment_bytes: self.decoder.fragment_bytes / workers, ..self.decoder };
         Self {
+            decoder,
             max_connections: (self.max_connections / workers).max(1),
             max_total_pending_bytes: self.max_total_pending_bytes / workers,
             max_memory: self.max_memory / workers,

@@ -496,3 +496,39 @@ proptest! {
         assert_true_pairs(&run(&frames).0);
     }
 }
+
+/// The kernel gives each connection to one worker; which, and how many there are, must not matter.
+#[test]
+fn any_number_of_workers_finds_the_same() {
+    let mut frames: Vec<(u16, Frame)> = Vec::new();
+    for port in 0..40_u16 {
+        let mut conversation =
+            Conversation::between(&format!("10.1.0.7:{}", 40_000 + port), "10.1.0.80:80").handshake();
+        for number in 0..=port % 5 {
+            let body = "b".repeat(usize::from(number * 700 + port));
+            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            conversation = conversation.client(format!("GET /{port}/{number} HTTP/1.1\r\n\r\n")).server(response);
+        }
+        frames.extend(conversation.close().frames.into_iter().map(|frame| (port, frame)));
+    }
+    frames.sort_by_key(|(_, frame)| frame.at);
+    let find = |workers: u16| {
+        let share = PipelineConfig::default().share(workers.into());
+        let mut found = Vec::new();
+        for worker in 0..workers {
+            let own: Vec<Frame> = frames
+                .iter()
+                .filter(|(port, _)| port.wrapping_mul(31) % workers == worker)
+                .map(|(_, frame)| frame.clone())
+                .collect();
+            found.extend(run_with(share, &own).0);
+        }
+        found.sort_by_key(|exchange| exchange.id);
+        found
+    };
+    let alone = find(1);
+    assert_eq!(alone.len(), 40 * 3);
+    for workers in [2, 3, 4, 7, 40] {
+        assert!(find(workers) == alone, "{workers} workers find something else");
+    }
+}

@@ -420,6 +420,30 @@ fn islands_without_end_are_bounded() {
 }
 
 #[test]
+fn bytes_behind_a_hole_are_bounded_in_each_direction() {
+    let mut bench = Bench::with(TcpLimits { max_pending_bytes: 10_000, ..limits() });
+    bench.handshake();
+    for number in 0..100 {
+        bench.client(2000 + 500 * number, 5000, &[b'x'; 500]);
+        assert!(bench.table.pending_bytes() <= 10_000);
+    }
+    assert_eq!(bench.table.counters().pending_overflows, 1, "what follows the hole is delivered at once");
+    assert!(bench.recorder.client.bytes.len() > 40_000);
+}
+
+#[test]
+fn bytes_behind_the_holes_of_all_connections_are_bounded() {
+    let mut bench = Bench::with(TcpLimits { max_total_pending_bytes: 10_000, ..limits() });
+    for port in 1..50 {
+        let client = format!("10.9.0.1:{port}");
+        bench.segment(&client, SERVER, 999, None, TcpFlags::SYN, b"");
+        bench.segment(&client, SERVER, 2000, None, TcpFlags::ACK, &[b'x'; 500]);
+        assert!(bench.table.pending_bytes() <= 10_000);
+    }
+    assert!(bench.table.counters().pending_overflows > 20);
+}
+
+#[test]
 fn a_connection_nobody_wants_keeps_no_bytes() {
     let mut bench = Bench::new();
     bench.recorder.interest = Some(Interest::None);
