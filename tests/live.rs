@@ -3,7 +3,12 @@
 //! Needs Linux, root and `ip`, and says so where it has them not.
 
 #![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it saw"
+)]
 
 mod laboratory;
 
@@ -89,6 +94,45 @@ fn over_a_veth_pair(interface: &str) {
     let agent = Agent::start(&near, interface, folder.path());
     visit(&far, SERVER);
     assert_every_request_once(&agent.stop());
+}
+
+/// The load is more than an agent with a small ring, built without optimisation, can take. It says how many packets it has
+/// lost, and of what it has not lost it says nothing wrong: the server repeats each request's number in its answer.
+#[test]
+fn under_loss_no_pair_is_wrong_and_the_loss_is_counted() {
+    for needed in ["nginx", "wrk"] {
+        if !exists(needed) {
+            skip(&format!("there is no {needed}"));
+            return;
+        }
+    }
+    let Some(namespace) = Namespace::new() else { return };
+    let folder = TempDir::new().unwrap();
+    let _server = serve(&namespace, folder.path());
+    let headers = ["--http-headers", "x-number,x-echo", "--ring-bytes", "64KiB", "--queue-bytes", "256MiB"];
+    let agent = Agent::start_with(&namespace, "lo", folder.path(), &headers);
+    let script = folder.path().join("number.lua");
+    let text = "local n = 0\nrequest = function()\n  n = n + 1\n  wrk.headers['x-number'] = tostring(n)\n  return wrk.format()\nend\n";
+    fs::write(&script, text).unwrap();
+    let mut wrk = namespace.command("wrk");
+    wrk.args(["--threads", "1", "--connections", "50", "--duration", "2s", "--script"]).arg(&script);
+    run(wrk.arg(format!("http://127.0.0.1:{PORT}/echo")));
+    let spans = agent.stop();
+    let messages = fs::read_to_string(folder.path().join("messages")).unwrap();
+    let dropped = messages.lines().find(|line| line.starts_with("capture.dropped_by_kernel")).unwrap();
+    let dropped: u64 = dropped.split_whitespace().nth(1).unwrap().parse().unwrap();
+    println!("{dropped} packets dropped, {} spans", spans.len());
+    let number = |span: &Value, key: &str| attribute(span, key).map(|value| value["arrayValue"]["values"].to_string());
+    let mut pairs = 0;
+    for span in &spans {
+        let asked = number(span, "http.request.header.x-number");
+        let answered = number(span, "http.response.header.x-echo");
+        if asked.is_some() && answered.is_some() {
+            assert_eq!(asked, answered, "after {dropped} packets were dropped: {span}");
+            pairs += 1;
+        }
+    }
+    assert!(pairs > 100, "{pairs} pairs of {} spans", spans.len());
 }
 
 /// A node with two pods; one reaches the other by a Service's address, and the node masquerades. Both interfaces show
@@ -229,6 +273,7 @@ http {{
     scgi_temp_path {folder}/scgi;
     server {{
         listen {PORT};
+        location = /echo {{ add_header x-echo $http_x_number always; return 200 "hello world\n"; }}
         location = /missing {{ return 404 "not here\n"; }}
         location / {{ return 200 "hello world\n"; }}
     }}
