@@ -3,10 +3,10 @@ CARGO ?= cargo
 BINARY := target/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers check bench fuzz
+.PHONY: help setup build demo test servers check bench bench-live fuzz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what building needs
 	@scripts/setup.sh build
@@ -38,6 +38,10 @@ check: ## format, lints, documentation, layout, a short fuzz
 
 bench: setup ## measure the core
 	$(CARGO) bench --locked --bench pipeline
+
+bench-live: setup ## measure live capture: recall, drops, CPU, memory
+	$(CARGO) build --locked --release --quiet
+	python3 scripts/bench-live.py $(BINARY)
 
 fuzz: setup ## fuzz for ten minutes
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 600

@@ -1,0 +1,138 @@
+#!/usr/bin/env python3
+"""Loads a server in a network of its own with and without the agent; prints what the agent saw and what it cost.
+
+Usage: bench-live.py BINARY [--json FILE] [--seconds N]. Needs Linux, root, ip, nginx and wrk.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+PORT = 8080
+LOADS = [
+    ("keep-alive, 50 connections", ["--connections", "50"], "/small"),
+    ("a new connection for each request", ["--connections", "50", "--header", "Connection: close"], "/small"),
+    ("bodies of 64 KiB", ["--connections", "50"], "/large"),
+    ("2,000 connections", ["--connections", "2000"], "/small"),
+]
+NGINX = """daemon off; worker_processes 1; pid {folder}/nginx.pid; worker_rlimit_nofile 20000;
+events {{ worker_connections 10000; }}
+http {{
+    access_log off; keepalive_requests 10000000; default_type text/plain;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    server {{ listen {port} backlog=4096; root {folder}; location = /small {{ return 200 "hello world\\n"; }} }}
+}}
+"""
+
+
+class Network:
+    """A network namespace that ends with its scope."""
+
+    def __init__(self):
+        self.name = f"bench-{os.getpid()}"
+
+    def __enter__(self):
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        subprocess.run(["ip", "-n", self.name, "link", "set", "lo", "up"], check=True)
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["ip", "netns", "del", self.name], check=False)
+
+    def start(self, *command, **options):
+        return subprocess.Popen(["ip", "netns", "exec", self.name, *command], **options)
+
+    def load(self, options, path, seconds):
+        """Requests answered, and how many a second."""
+        command = ["wrk", "--threads", "1", "--duration", f"{seconds}s", *options, f"http://127.0.0.1:{PORT}{path}"]
+        wrk = self.start(*command, stdout=subprocess.PIPE, text=True)
+        text, _ = wrk.communicate(timeout=seconds + 60)
+        count = int(re.search(r"(\d+) requests in", text).group(1))
+        return count, float(re.search(r"Requests/sec:\s+([0-9.]+)", text).group(1))
+
+
+def cpu_seconds(pid):
+    fields = open(f"/proc/{pid}/stat", encoding="ascii").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_memory(pid):
+    status = open(f"/proc/{pid}/status", encoding="ascii").read()
+    return int(re.search(r"VmHWM:\s+(\d+)", status).group(1))
+
+
+def measure(network, binary, folder, load, seconds):
+    name, options, path = load
+    _, alone = network.load(options, path, seconds)
+    statistics = os.path.join(folder, "statistics")
+    with open(statistics, "w", encoding="utf-8") as errors:
+        agent = network.start("env", "-i", binary, "--export", "none", "--stats", "json", "--admin-address", "off",
+                              stderr=errors, stdout=subprocess.DEVNULL)
+        time.sleep(1)
+        requests, watched = network.load(options, path, seconds)
+        time.sleep(1)
+        cpu, memory = cpu_seconds(agent.pid), peak_memory(agent.pid)
+        agent.terminate()
+        agent.wait(timeout=30)
+    lines = open(statistics, encoding="utf-8").read().splitlines()
+    counts = json.loads(next(line for line in reversed(lines) if line.startswith("{")))
+    exchanges = counts["exchange.emitted"]
+    answered = exchanges - counts["exchange.unanswered"]
+    return {
+        "load": name,
+        "requests_per_second_alone": alone,
+        "requests_per_second_watched": watched,
+        "requests": requests,
+        "answered_exchanges": answered,
+        # wrk leaves the last request of each connection out.
+        "recall_percent": 100.0 * min(answered, requests) / requests,
+        "kernel_drops": counts["capture.dropped_by_kernel"],
+        "spans": counts["export.spans_exported"],
+        "cpu_us_per_exchange": 1e6 * cpu / max(exchanges, 1),
+        "peak_memory_kib": memory,
+    }
+
+
+def main():
+    arguments = sys.argv[1:]
+    option = lambda name, default: arguments[arguments.index(name) + 1] if name in arguments else default
+    missing = [tool for tool in ["ip", "nginx", "wrk"] if not shutil.which(tool)]
+    if os.geteuid() != 0 or missing:
+        print(f"skipped: needs root{' and ' + ', '.join(missing) if missing else ''}")
+        return
+    results = []
+    with tempfile.TemporaryDirectory() as folder, Network() as network:
+        os.chmod(folder, 0o755)
+        with open(f"{folder}/large", "wb") as large:
+            large.write(b"x" * 65536)
+        configuration = f"{folder}/nginx.conf"
+        with open(configuration, "w", encoding="utf-8") as file:
+            file.write(NGINX.format(folder=folder, port=PORT))
+        server = network.start("nginx", "-p", folder, "-c", configuration, "-e", "stderr", stderr=subprocess.DEVNULL)
+        time.sleep(1)
+        try:
+            for load in LOADS:
+                found = measure(network, arguments[0], folder, load, int(option("--seconds", "5")))
+                results.append(found)
+                print(
+                    f"{found['load']:<36} {found['requests_per_second_watched']:>9.0f}/s"
+                    f" ({found['requests_per_second_alone']:.0f} alone)  recall {found['recall_percent']:.3f} %"
+                    f"  drops {found['kernel_drops']}  {found['cpu_us_per_exchange']:.2f} µs CPU an exchange"
+                    f"  {found['peak_memory_kib'] / 1024:.1f} MiB",
+                    flush=True,
+                )
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+    if target := option("--json", None):
+        with open(target, "w", encoding="utf-8") as file:
+            json.dump(results, file, indent=2)
+
+
+main()
