@@ -40,6 +40,11 @@ need() {
   command -v "$command" >/dev/null || install "$@"
 }
 
+# As `need`, for what the tests can do without.
+want() {
+  (need "$@") || say "$1 could not be installed: what needs it is left out"
+}
+
 if ! command -v cargo >/dev/null; then
   say "cargo is missing: install Rust 1.88 or later from https://rustup.rs, then try again"
   exit 1
@@ -60,13 +65,13 @@ case "${1:-build}" in
   servers)
     "$0" test
     if [ "$(uname)" = Linux ]; then
-      need nginx "nginx" nginx nginx nginx nginx nginx
-      need apache2 "Apache" apache2 httpd apache2 apache httpd
-      need ab "ab, Apache's load generator" apache2-utils httpd-tools apache2-utils apache httpd
-      need haproxy "HAProxy" haproxy haproxy haproxy haproxy haproxy
-      need node "Node" nodejs nodejs nodejs nodejs node
-      need wrk "wrk, a load generator" wrk wrk wrk wrk wrk
-      need iptables "iptables, for the tests' address translation" iptables iptables iptables iptables iptables
+      want nginx "nginx" nginx nginx nginx nginx nginx
+      want apache2 "Apache" apache2 httpd apache2 apache httpd
+      want ab "ab, Apache's load generator" apache2-utils httpd-tools apache2-utils apache httpd
+      want haproxy "HAProxy" haproxy haproxy haproxy haproxy haproxy
+      want node "Node" nodejs nodejs nodejs nodejs node
+      want wrk "wrk, a load generator" wrk wrk wrk wrk wrk
+      want iptables "iptables, for the tests' address translation" iptables iptables iptables iptables iptables
     fi
     ;;
   *) say "usage: setup.sh build|demo|test|servers"; exit 2 ;;
