@@ -48,6 +48,12 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
         }
         SourceConfig::Live(live) => {
             lines.push(("interfaces", live.interfaces.join(", ")));
+            if !live.without.is_empty() {
+                lines.push(("left out", live.without.join(", ")));
+            }
+            lines.push(("workers", live.workers.to_string()));
+            let admin = config.admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
+            lines.push(("probes and metrics", admin));
             lines.push(("filter", live.filter.clone()));
             lines.push(("ring", format!("{} bytes", live.ring_bytes)));
             lines.push(("snap length", format!("{} bytes", live.snap_length)));
@@ -66,6 +72,8 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
     lines.push(("batch", format!("{} spans or {} bytes or {:?}", batch.max_spans, batch.max_bytes, batch.delay)));
     lines.push(("queue", format!("{} bytes", batch.queue_bytes)));
     lines.push(("headers reported", config.spans.headers.join(", ")));
+    lines.push(("views merged within", format!("{:?}", config.export.merge.window)));
+    lines.push(("memory of the core", format!("{} bytes", config.pipeline.max_memory)));
     lines.push(("connections", format!("at most {}", config.pipeline.max_connections)));
     lines.push(("exchange timeout", format!("{:?}", config.pipeline.exchange_timeout)));
     for attribute in &config.resource.attributes {
