@@ -69,7 +69,8 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
         lines.push(("requests in flight", otlp.concurrency.to_string()));
     }
     let batch = &config.export.batch;
-    lines.push(("batch", format!("{} spans or {} bytes or {:?}", batch.max_spans, batch.max_bytes, batch.delay)));
+    let delay = batch.delay + config.export.merge.patience.unwrap_or_default();
+    lines.push(("batch", format!("{} spans or {} bytes or {:?}", batch.max_spans, batch.max_bytes, delay)));
     lines.push(("queue", format!("{} bytes", batch.queue_bytes)));
     lines.push(("headers reported", config.spans.headers.join(", ")));
     lines.push(("views merged within", format!("{:?}", config.export.merge.window)));
