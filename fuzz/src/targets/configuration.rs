@@ -93,8 +93,9 @@ pub fn run(input: &[u8]) -> Footprint {
 fn has_secret(environment: &HashMap<String, String>, arguments: &[OsString]) -> bool {
     let holds_secrets = |name: &str| SETTINGS.iter().any(|setting| setting.variable == name && setting.is_secret());
     let is_elsewhere = environment.iter().any(|(name, value)| value.contains(SECRET) && !holds_secrets(name));
-    // A header's name is no secret.
-    let names_header = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| name.contains(SECRET));
+    // A header's name is no secret, in whatever case or encoding.
+    let may_be_named = |name: &str| name.to_lowercase().contains(SECRET) || name.contains('%');
+    let names_header = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| may_be_named(name));
     let is_elsewhere = is_elsewhere || environment.values().any(|value| value.split(',').any(names_header));
     let in_arguments = arguments.iter().any(|argument| argument.to_string_lossy().contains(SECRET));
     !is_elsewhere && !in_arguments
