@@ -3,12 +3,7 @@
 //! Needs Linux, root and `ip`, and says so where it has them not.
 
 #![cfg(target_os = "linux")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says what it saw"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, and says what it saw")]
 
 mod laboratory;
 

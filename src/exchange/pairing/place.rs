@@ -106,11 +106,11 @@ impl Open {
     }
 
     /// Whether it is a request, or a response at `mark` proves it: one that begins, with its interim responses, where
-    /// the client had received to, from a server that had received just this.
+    /// the client had received to, from a server that had received just this. Nobody answers half a head.
     fn stands(&self, mark: &Mark, begins_at: SequenceNumber) -> bool {
         let end = self.mark.sequence.advance(modulo(self.transfer.wire_bytes));
         let fits = self.mark.acknowledgement == Some(begins_at) && mark.acknowledgement == Some(end);
-        self.standing == Standing::Sure || fits
+        self.standing == Standing::Sure || (fits && self.head.is_complete())
     }
 
     /// Whether sequence and acknowledgement numbers allow that a response at `mark` answers it.

@@ -254,6 +254,25 @@ fn an_upload_goes_on_after_an_early_answer_and_the_server_s_fin() {
 }
 
 #[test]
+fn half_a_head_in_a_body_after_a_loss_is_no_request() {
+    let mut bench = Bench::new();
+    bench.say(Direction::Up, "POST /up HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 59\r");
+    bench.lose(Direction::Up, "\n\r\n");
+    bench.arrive(Direction::Up);
+    bench.lose(Direction::Down, "HTTP/1.1 100 Continue\r\n\r\n");
+    bench.arrive(Direction::Down);
+    bench.lose(Direction::Up, "GET /999 HTTP/1.1\r\nHost: fake\r\n\r\n");
+    bench.say(Direction::Up, "GET /999 HTTP/1.1\r\nHost: f");
+    bench.arrive(Direction::Up);
+    bench.event(Direction::Up, StreamEvent::End(Timestamp::from_nanos(50_000_000)));
+    // Its numbers fit the end of what looks like a request, to the byte.
+    bench.answer(1);
+    bench.finish(Finish::Closed(Timestamp::from_nanos(60_000_000)));
+    assert!(!bench.said().iter().any(|told| told.starts_with("/999")), "{:?}", bench.said());
+    assert_eq!(bench.counters.unproven_requests, 1);
+}
+
+#[test]
 fn an_early_answer_and_a_close_in_mid_upload_is_complete() {
     let mut bench = Bench::new();
     bench.say(Direction::Up, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
