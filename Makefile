@@ -1,6 +1,6 @@
 # Everything a developer or a visitor runs. Each target installs what it needs and says so.
 CARGO ?= cargo
-BINARY := target/release/network-agent
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo test servers check bench bench-live fuzz

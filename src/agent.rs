@@ -20,6 +20,7 @@ use crate::export::{self, ExportCounters, ExportError, OutputConfig, Spans};
 use crate::metadata::{HostAddresses, NoAddresses};
 use crate::privileges;
 use crate::span::{LocalAddresses, SpanBuilder};
+use crate::telemetry::metrics::Metrics;
 use crate::telemetry::progress::Progress;
 use crate::telemetry::statistics::Statistics;
 use crate::worker::{self, Crew, Stop, WorkerReport};
@@ -127,12 +128,22 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         SourceConfig::File(file) => capture::size(file),
         SourceConfig::Live(_) => None,
     };
+    let metrics = start_metrics(&config, &crew, &counters)?;
     let running = Running { stop, stop_export, progress: Progress::new(size) };
     let (report, exported) = match running.wait(&mut crew, &mut export_task, &mut signals).await {
         Ok(both) => both,
         Err(killed) => return Ok(killed),
     };
+    if let Some(metrics) = metrics {
+        metrics.stop(config.shutdown_timeout()).await;
+    }
     Ok(conclude(&config, report, exported, &counters))
+}
+
+/// Starts sending the agent's own metrics, where they are to go anywhere.
+fn start_metrics(config: &Config, crew: &Crew, counters: &Arc<ExportCounters>) -> Result<Option<Metrics>, ExportError> {
+    let start = |metrics| Metrics::start(metrics, crew.watch(), counters);
+    config.metrics.as_ref().map(start).transpose()
 }
 
 /// Starts what tells of the agent while it runs live: answers to probes, and a warning when something is being lost.

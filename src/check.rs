@@ -53,7 +53,7 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
             }
             lines.push(("workers", live.workers.to_string()));
             let admin = config.admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
-            lines.push(("probes and metrics", admin));
+            lines.push(("probes, Prometheus", admin));
             lines.push(("filter", live.filter.clone()));
             lines.push(("ring", format!("{} bytes", live.ring_bytes)));
             lines.push(("snap length", format!("{} bytes", live.snap_length)));
@@ -67,6 +67,16 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
         lines.push(("compression", format!("{:?}", otlp.compression).to_ascii_lowercase()));
         lines.push(("timeout", format!("{:?}", otlp.timeout)));
         lines.push(("requests in flight", otlp.concurrency.to_string()));
+    }
+    if let SourceConfig::Live(_) = config.source {
+        let metrics = config.metrics.as_ref().map_or_else(
+            || "nowhere".to_owned(),
+            |metrics| {
+                let endpoint = metrics.destination.endpoint.to_string();
+                format!("{} every {:?}", endpoint.trim_end_matches('/'), metrics.interval)
+            },
+        );
+        lines.push(("own metrics", metrics));
     }
     let batch = &config.export.batch;
     let delay = batch.delay + config.export.merge.patience.unwrap_or_default();

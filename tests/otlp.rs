@@ -144,7 +144,7 @@ fn batch(paths: &[&str]) -> Batch {
         format.append(&span(path), &mut buffer);
     }
     let start = format.finish(&mut buffer);
-    Batch { bytes: Bytes::from(buffer).slice(start..), spans: paths.len() as u64, attempts: 0 }
+    Batch { bytes: Bytes::from(buffer).slice(start..), spans: paths.len() as u64, ..Batch::default() }
 }
 
 async fn export(config: &OtlpConfig) -> Result<Accepted, Failure> {

@@ -12,11 +12,41 @@ use crate::export::otlp::{Compression, OtlpConfig, Secret};
 const HONEYCOMB_ENDPOINT: &str = "HONEYCOMB_API_ENDPOINT";
 const API_KEY: &str = "HONEYCOMB_API_KEY";
 
+/// What is sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Signal {
+    Traces,
+    Metrics,
+}
+
+impl Signal {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Traces => "OTEL_EXPORTER_OTLP_TRACES_",
+            Self::Metrics => "OTEL_EXPORTER_OTLP_METRICS_",
+        }
+    }
+}
+
 /// The destination: `OTEL_EXPORTER_OTLP_TRACES_…` beats `OTEL_EXPORTER_OTLP_…` beats `HONEYCOMB_…`.
-pub(super) fn otlp(resolver: &mut Resolver<'_>) -> Option<OtlpConfig> {
-    check_protocol(resolver);
-    let (variable, text) = endpoint_text(resolver);
-    let endpoint = match parse_endpoint(&text, is_insecure(resolver), variable == HONEYCOMB_ENDPOINT) {
+pub(super) fn of_traces(resolver: &mut Resolver<'_>) -> Option<OtlpConfig> {
+    otlp(resolver, Signal::Traces)
+}
+
+/// The destination of metrics, likewise; none when that of the traces is for them alone, or when there is no key for
+/// Honeycomb, which is then no fault.
+pub(super) fn of_metrics(resolver: &mut Resolver<'_>) -> Option<OtlpConfig> {
+    let for_traces_alone = resolver.raw.text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").is_some();
+    if text_of(resolver, Signal::Metrics, "ENDPOINT").is_none() && for_traces_alone {
+        return None;
+    }
+    otlp(resolver, Signal::Metrics)
+}
+
+fn otlp(resolver: &mut Resolver<'_>, signal: Signal) -> Option<OtlpConfig> {
+    check_protocol(resolver, signal);
+    let (variable, text) = endpoint_text(resolver, signal);
+    let endpoint = match parse_endpoint(&text, is_insecure(resolver, signal), variable == HONEYCOMB_ENDPOINT) {
         Ok(endpoint) => endpoint,
         Err(remedy) => {
             resolver.fault(&variable, remedy);
@@ -25,7 +55,11 @@ pub(super) fn otlp(resolver: &mut Resolver<'_>) -> Option<OtlpConfig> {
     };
     let is_tls = endpoint.scheme_str() == Some("https");
     let is_honeycomb = is_honeycomb_host(&endpoint);
-    let headers = headers(resolver, variable == HONEYCOMB_ENDPOINT || is_honeycomb, is_honeycomb);
+    let headers = headers(resolver, signal, variable == HONEYCOMB_ENDPOINT || is_honeycomb, is_honeycomb);
+    let headers = match signal {
+        Signal::Traces => headers,
+        Signal::Metrics => headers_of_metrics(resolver, headers, is_honeycomb)?,
+    };
     let concurrency = match resolver.raw.get("AGENT_EXPORT_CONCURRENCY") {
         Some(_) => resolver.own("AGENT_EXPORT_CONCURRENCY", values::count),
         None => None,
@@ -33,38 +67,43 @@ pub(super) fn otlp(resolver: &mut Resolver<'_>) -> Option<OtlpConfig> {
     Some(OtlpConfig {
         endpoint,
         headers,
-        compression: compression(resolver).unwrap_or(if is_tls { Compression::Gzip } else { Compression::None }),
-        timeout: timeout(resolver),
-        certificate: text_of(resolver, "CERTIFICATE").map(|(_, path)| PathBuf::from(path)),
-        client_identity: client_identity(resolver),
+        compression: compression(resolver, signal).unwrap_or(if is_tls {
+            Compression::Gzip
+        } else {
+            Compression::None
+        }),
+        timeout: timeout(resolver, signal),
+        certificate: text_of(resolver, signal, "CERTIFICATE").map(|(_, path)| PathBuf::from(path)),
+        client_identity: client_identity(resolver, signal),
         concurrency: concurrency.unwrap_or(if is_honeycomb { 4 } else { 1 }),
     })
 }
 
-/// The value of the variable for traces, else of the general one, with the variable's name.
-fn text_of(resolver: &Resolver<'_>, name: &str) -> Option<(String, String)> {
-    ["OTEL_EXPORTER_OTLP_TRACES_", "OTEL_EXPORTER_OTLP_"].into_iter().find_map(|prefix| {
+/// The value of the variable for `signal`, else of the general one, with the variable's name.
+fn text_of(resolver: &Resolver<'_>, signal: Signal, name: &str) -> Option<(String, String)> {
+    [signal.prefix(), "OTEL_EXPORTER_OTLP_"].into_iter().find_map(|prefix| {
         let variable = format!("{prefix}{name}");
         let text = resolver.raw.text(&variable)?.to_owned();
         Some((variable, text))
     })
 }
 
-fn endpoint_text(resolver: &Resolver<'_>) -> (String, String) {
-    text_of(resolver, "ENDPOINT").unwrap_or_else(|| {
+fn endpoint_text(resolver: &Resolver<'_>, signal: Signal) -> (String, String) {
+    text_of(resolver, signal, "ENDPOINT").unwrap_or_else(|| {
         let text = resolver.raw.text(HONEYCOMB_ENDPOINT).unwrap_or("https://api.honeycomb.io");
         (HONEYCOMB_ENDPOINT.to_owned(), text.to_owned())
     })
 }
 
-fn check_protocol(resolver: &mut Resolver<'_>) {
-    if let Some((variable, protocol)) = text_of(resolver, "PROTOCOL").filter(|(_, protocol)| protocol != "grpc") {
+fn check_protocol(resolver: &mut Resolver<'_>, signal: Signal) {
+    if let Some((variable, protocol)) = text_of(resolver, signal, "PROTOCOL").filter(|(_, protocol)| protocol != "grpc")
+    {
         resolver.fault(&variable, format!("this version speaks grpc, not {protocol}: remove the variable, and give the server's gRPC port (4317 is usual)"));
     }
 }
 
-fn is_insecure(resolver: &mut Resolver<'_>) -> bool {
-    let variable = text_of(resolver, "INSECURE").map(|(variable, _)| variable);
+fn is_insecure(resolver: &mut Resolver<'_>, signal: Signal) -> bool {
+    let variable = text_of(resolver, signal, "INSECURE").map(|(variable, _)| variable);
     variable.and_then(|variable| resolver.otel(&variable, values::switch)).unwrap_or(false)
 }
 
@@ -102,9 +141,9 @@ fn is_honeycomb_name(host: &str) -> bool {
 }
 
 /// The key goes to the endpoint that it is meant for, and to no other.
-fn headers(resolver: &mut Resolver<'_>, gets_key: bool, needs_key: bool) -> Vec<(String, Secret)> {
+fn headers(resolver: &mut Resolver<'_>, signal: Signal, gets_key: bool, needs_key: bool) -> Vec<(String, Secret)> {
     let mut headers: Vec<(String, Secret)> = Vec::new();
-    if let Some((variable, _)) = text_of(resolver, "HEADERS") {
+    if let Some((variable, _)) = text_of(resolver, signal, "HEADERS") {
         for (name, value) in resolver.otel(&variable, values::pairs).unwrap_or_default() {
             headers.push((name.to_ascii_lowercase(), Secret::new(value)));
         }
@@ -116,13 +155,12 @@ fn headers(resolver: &mut Resolver<'_>, gets_key: bool, needs_key: bool) -> Vec<
             if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
                 resolver.fault(API_KEY, "a key has only letters, digits, - and _: copy it again");
             }
-            if is_classic(&key) {
-                let dataset = resolver.raw.text("HONEYCOMB_DATASET").unwrap_or("hny-network-agent").to_owned();
-                headers.push(("x-honeycomb-dataset".to_owned(), Secret::new(dataset)));
+            if is_classic(&key) && signal == Signal::Traces {
+                headers.push(("x-honeycomb-dataset".to_owned(), Secret::new(dataset(resolver, signal))));
             }
             headers.push(("x-honeycomb-team".to_owned(), Secret::new(key)));
         }
-        None if needs_key && !has_key => resolver.fault(
+        None if needs_key && !has_key && signal == Signal::Traces => resolver.fault(
             API_KEY,
             "it is not set: set it to a Honeycomb ingest key (Honeycomb → Environment settings → API keys), \
              or set OTEL_EXPORTER_OTLP_ENDPOINT to send to a Collector, or use --export pretty to see spans here",
@@ -132,6 +170,32 @@ fn headers(resolver: &mut Resolver<'_>, gets_key: bool, needs_key: bool) -> Vec<
     headers
 }
 
+/// Honeycomb takes a service name for the dataset of spans, but not of metrics. Nothing is sent to it without a key.
+fn headers_of_metrics(
+    resolver: &Resolver<'_>,
+    mut headers: Vec<(String, Secret)>,
+    is_honeycomb: bool,
+) -> Option<Vec<(String, Secret)>> {
+    let has = |wanted: &str| headers.iter().any(|(name, _)| name == wanted);
+    if is_honeycomb && !has("x-honeycomb-team") {
+        return None;
+    }
+    if has("x-honeycomb-team") && !has("x-honeycomb-dataset") {
+        let dataset = dataset(resolver, Signal::Metrics);
+        headers.push(("x-honeycomb-dataset".to_owned(), Secret::new(dataset)));
+    }
+    Some(headers)
+}
+
+/// The dataset of the spans or of the metrics, which is also their `service.name`.
+pub(super) fn dataset(resolver: &Resolver<'_>, signal: Signal) -> String {
+    let (variable, default) = match signal {
+        Signal::Traces => ("HONEYCOMB_DATASET", "hny-network-agent"),
+        Signal::Metrics => ("HONEYCOMB_STATS_DATASET", "hny-network-agent-stats"),
+    };
+    resolver.raw.text(variable).unwrap_or(default).trim().to_owned()
+}
+
 /// A classic key names no environment, so that the dataset must be said (32 hexadecimal digits, or `hc?ic_…`).
 fn is_classic(key: &str) -> bool {
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
@@ -139,8 +203,8 @@ fn is_classic(key: &str) -> bool {
         || (key.len() == 64 && key.starts_with("hc") && key.get(3..6) == Some("ic_"))
 }
 
-fn compression(resolver: &mut Resolver<'_>) -> Option<Compression> {
-    let (variable, _) = text_of(resolver, "COMPRESSION")?;
+fn compression(resolver: &mut Resolver<'_>, signal: Signal) -> Option<Compression> {
+    let (variable, _) = text_of(resolver, signal, "COMPRESSION")?;
     resolver.otel(&variable, |text| match text.trim().to_ascii_lowercase().as_str() {
         "gzip" => Ok(Compression::Gzip),
         "zstd" => Ok(Compression::Zstd),
@@ -149,13 +213,13 @@ fn compression(resolver: &mut Resolver<'_>) -> Option<Compression> {
     })
 }
 
-fn timeout(resolver: &mut Resolver<'_>) -> Duration {
-    let variable = text_of(resolver, "TIMEOUT").map(|(variable, _)| variable);
+fn timeout(resolver: &mut Resolver<'_>, signal: Signal) -> Duration {
+    let variable = text_of(resolver, signal, "TIMEOUT").map(|(variable, _)| variable);
     variable.and_then(|variable| resolver.otel(&variable, millis)).unwrap_or(Duration::from_secs(10))
 }
 
-fn client_identity(resolver: &mut Resolver<'_>) -> Option<(PathBuf, PathBuf)> {
-    match (text_of(resolver, "CLIENT_CERTIFICATE"), text_of(resolver, "CLIENT_KEY")) {
+fn client_identity(resolver: &mut Resolver<'_>, signal: Signal) -> Option<(PathBuf, PathBuf)> {
+    match (text_of(resolver, signal, "CLIENT_CERTIFICATE"), text_of(resolver, signal, "CLIENT_KEY")) {
         (Some((_, certificate)), Some((_, key))) => Some((PathBuf::from(certificate), PathBuf::from(key))),
         (Some((variable, _)), None) => {
             resolver.fault(&variable, "a client certificate needs its key: set OTEL_EXPORTER_OTLP_CLIENT_KEY");

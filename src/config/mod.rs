@@ -8,9 +8,11 @@ use crate::capture::SourceConfig;
 use crate::export::ExportConfig;
 use crate::pipeline::PipelineConfig;
 use crate::span::{Resource, SpanSettings};
+use crate::telemetry::metrics::MetricsConfig;
 
 mod cli;
 mod destination;
+mod metrics;
 mod resolve;
 mod resource;
 mod settings;
@@ -38,6 +40,8 @@ pub struct Config {
     pub own_addresses: Vec<std::net::IpAddr>,
     /// Where spans go.
     pub export: ExportConfig,
+    /// Where the agent's own metrics go; nowhere for a file.
+    pub metrics: Option<MetricsConfig>,
     /// Where it answers probes and gives metrics; nowhere for a file.
     pub admin: Option<std::net::SocketAddr>,
     /// What the agent says of itself.

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cli::Raw;
+use super::destination::Signal;
 use super::settings::SETTINGS;
-use super::{Config, Fault, Faults, LogConfig, LogFormat, Mode, StatsFormat, destination, resource, spans, values};
+use super::{
+    Config, Fault, Faults, LogConfig, LogFormat, Mode, StatsFormat, destination, metrics, resource, spans, values,
+};
 use crate::capture::{FileConfig, LiveConfig, SourceConfig, default_filter};
 use crate::export::{BatchConfig, ExportConfig, MergeConfig, OutputConfig, WhenFull};
 use crate::packet::DecoderLimits;
@@ -36,13 +39,15 @@ pub(super) fn resolve(raw: &Raw, terminal: Terminal) -> Result<Config, Faults> {
     let mut resolver = Resolver { raw, faults: Vec::new(), warnings: Vec::new() };
     let source = resolver.source();
     let is_file = matches!(source, SourceConfig::File(_));
+    let export = resolver.export(is_file, terminal);
     let config = Config {
         own_filter: raw.get("AGENT_FILTER").is_some(),
         pipeline: resolver.pipeline(),
         spans: spans::settings(&mut resolver),
-        resource: resource::resource(&mut resolver),
+        resource: resource::resource(&mut resolver, Signal::Traces),
         own_addresses: resource::own_addresses(&mut resolver),
-        export: resolver.export(is_file, terminal),
+        metrics: metrics::metrics(&mut resolver, &source, &export.output),
+        export,
         log: resolver.log(),
         admin: resolver.admin(),
         stats: resolver.stats(),
@@ -53,11 +58,24 @@ pub(super) fn resolve(raw: &Raw, terminal: Terminal) -> Result<Config, Faults> {
     for (name, instead) in &raw.obsolete {
         resolver.warnings.push(format!("{name} has no effect: {instead}"));
     }
+    // What two signals share is resolved twice.
+    without_repetition(&mut resolver.warnings);
+    without_repetition(&mut resolver.faults);
     if resolver.faults.is_empty() {
         Ok(Config { warnings: resolver.warnings, ..config })
     } else {
         Err(Faults(resolver.faults))
     }
+}
+
+fn without_repetition<T: PartialEq>(list: &mut Vec<T>) {
+    let mut seen = Vec::with_capacity(list.len());
+    for item in list.drain(..) {
+        if !seen.contains(&item) {
+            seen.push(item);
+        }
+    }
+    *list = seen;
 }
 
 impl Resolver<'_> {
@@ -205,7 +223,9 @@ impl Resolver<'_> {
 
     fn export(&mut self, is_file: bool, terminal: Terminal) -> ExportConfig {
         let output = match self.kind(is_file, terminal) {
-            Kind::Otlp => destination::otlp(self).map_or(OutputConfig::None, |otlp| OutputConfig::Otlp(Box::new(otlp))),
+            Kind::Otlp => {
+                destination::of_traces(self).map_or(OutputConfig::None, |otlp| OutputConfig::Otlp(Box::new(otlp)))
+            }
             Kind::Json => OutputConfig::Json,
             Kind::Pretty => OutputConfig::Pretty,
             Kind::None => OutputConfig::None,

@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 
+use super::destination::{Signal, dataset};
 use super::resolve::Resolver;
 use super::values;
 use crate::span::Resource;
 
-/// Who observed the spans. What is said later replaces what was said before, but for the dataset and the version.
-pub(super) fn resource(resolver: &mut Resolver<'_>) -> Resource {
+/// Who observed what is sent. What is said later replaces what was said before, but for the dataset and the version.
+pub(super) fn resource(resolver: &mut Resolver<'_>, signal: Signal) -> Resource {
     let mut resource = Resource::default();
-    let dataset = resolver.raw.text("HONEYCOMB_DATASET").unwrap_or("hny-network-agent").trim().to_owned();
+    let dataset = dataset(resolver, signal);
     resource.set("service.name", dataset.clone());
     resource.set("service.version", env!("CARGO_PKG_VERSION"));
     let node = resolver.raw.text("AGENT_NODE_NAME").map(str::to_owned);

@@ -64,9 +64,8 @@ impl Setting {
 }
 
 /// Variables of the old Honeycomb Network Agent that mean nothing here, and what to use instead.
-pub(super) const OBSOLETE: [(&str, &str); 4] = [
+pub(super) const OBSOLETE: [(&str, &str); 3] = [
     ("HANDLER_TYPE", "spans are always exported with OTLP"),
-    ("HONEYCOMB_STATS_DATASET", "this version sends no metrics of its own; --stats prints them"),
     ("DEBUG_ADDRESS", "this version serves no profiling"),
     ("OTEL_TRACES_ENABLED", "use OTEL_TRACES_EXPORTER=none"),
 ];
@@ -164,6 +163,14 @@ pub const SETTINGS: &[Setting] = &[
         "NAME",
         "hny-network-agent",
         "Dataset of the spans, and their service.name",
+    ),
+    flag(
+        Export,
+        "HONEYCOMB_STATS_DATASET",
+        "honeycomb-stats-dataset",
+        "NAME",
+        "hny-network-agent-stats",
+        "Dataset of the agent's own metrics, and their service.name",
     ),
     flag(
         Export,
@@ -370,6 +377,18 @@ pub const SETTINGS: &[Setting] = &[
     otel("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "", ""),
     otel("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "", ""),
     otel("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "", ""),
+    otel("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "", "These beat the general ones for the agent's own metrics"),
+    otel("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "", ""),
+    otel("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "", ""),
+    otel("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", "", ""),
+    otel("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "", ""),
+    otel("OTEL_EXPORTER_OTLP_METRICS_INSECURE", "", ""),
+    otel("OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE", "", ""),
+    otel("OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE", "", ""),
+    otel("OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY", "", ""),
+    otel("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative", "cumulative, delta or lowmemory"),
+    otel("OTEL_METRICS_EXPORTER", "otlp", "otlp, or none: the agent sends no metrics of its own"),
+    otel("OTEL_METRIC_EXPORT_INTERVAL", "60000", "Milliseconds between two exports of them"),
     otel("OTEL_BSP_SCHEDULE_DELAY", "1000", "Milliseconds after which a batch is sent though it is not full"),
     otel("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512", "Spans in a batch"),
     otel("OTEL_SDK_DISABLED", "false", "The same as --export none"),

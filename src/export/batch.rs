@@ -39,6 +39,8 @@ pub struct Batch {
     pub spans: u64,
     /// How often it was sent before.
     pub attempts: u32,
+    /// When it was sent first.
+    pub begun: Option<Instant>,
 }
 
 /// Collects spans into the batch that is open.
@@ -103,7 +105,7 @@ impl<F: Format> Batcher<F> {
         let start = self.format.finish(&mut self.buffer);
         // Copied, so that what waits is exactly as large as it says and the buffer stays.
         let bytes = Bytes::copy_from_slice(self.buffer.get(start..).unwrap_or_default());
-        let batch = Batch { bytes, spans: self.spans, attempts: 0 };
+        let batch = Batch { bytes, spans: self.spans, ..Batch::default() };
         self.buffer.clear();
         self.spans = 0;
         self.due = None;
@@ -269,7 +271,7 @@ mod tests {
     }
 
     fn batch(name: &'static str) -> Batch {
-        Batch { bytes: Bytes::from_static(name.as_bytes()), spans: 1, attempts: 0 }
+        Batch { bytes: Bytes::from_static(name.as_bytes()), spans: 1, ..Batch::default() }
     }
 
     #[test]

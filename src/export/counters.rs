@@ -1,7 +1,11 @@
 //! What the export side has counted, for `--stats` and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Histogram;
 
 use crate::export::merge::MergeCounts;
 
@@ -43,6 +47,7 @@ pub struct ExportCounters {
     dropped: [AtomicU64; DropReason::ALL.len()],
     waiting: AtomicU64,
     waiting_bytes: AtomicU64,
+    in_flight: AtomicU64,
     held: AtomicU64,
     merged: AtomicU64,
     late: AtomicU64,
@@ -53,6 +58,8 @@ pub struct ExportCounters {
     bytes: AtomicU64,
     /// Why spans wait, while they do.
     obstacle: Mutex<Option<String>>,
+    /// Takes the time of every batch; none when nobody asks.
+    operations: OnceLock<Histogram<f64>>,
 }
 
 /// What [`ExportCounters`] said at one moment.
@@ -79,6 +86,8 @@ pub struct ExportSnapshot {
     pub spans_dropped: [u64; DropReason::ALL.len()],
     /// Spans between the queue and the destination's answer.
     pub spans_waiting: u64,
+    /// Of them: in calls that are open.
+    pub spans_in_flight: u64,
     /// Bytes of closed batches that wait or are in flight.
     pub waiting_bytes: u64,
     /// Batches closed.
@@ -116,6 +125,18 @@ impl ExportCounters {
         }
     }
 
+    /// From now on `histogram` takes the seconds from the first attempt to send a batch to the last answer.
+    pub fn measure_operations(&self, histogram: Histogram<f64>) {
+        let _ = self.operations.set(histogram);
+    }
+
+    pub(super) fn operation(&self, time: Duration, error: Option<&'static str>) {
+        if let Some(histogram) = self.operations.get() {
+            let error = error.map(|error| KeyValue::new("error.type", error));
+            histogram.record(time.as_secs_f64(), error.as_slice());
+        }
+    }
+
     /// What they say now.
     pub fn snapshot(&self) -> ExportSnapshot {
         ExportSnapshot {
@@ -128,6 +149,7 @@ impl ExportCounters {
             spans_sampled_out: load(&self.sampled_out),
             spans_dropped: std::array::from_fn(|reason| self.dropped.get(reason).map_or(0, load)),
             spans_waiting: load(&self.waiting),
+            spans_in_flight: load(&self.in_flight),
             waiting_bytes: load(&self.waiting_bytes),
             batches: load(&self.batches),
             requests: load(&self.requests),
@@ -176,6 +198,10 @@ impl ExportCounters {
 
     pub(super) fn retry(&self) {
         add(&self.retries, 1);
+    }
+
+    pub(super) fn in_flight(&self, spans: u64) {
+        self.in_flight.store(spans, Ordering::Relaxed);
     }
 
     pub(super) fn waiting_bytes(&self, bytes: usize) {

@@ -83,7 +83,7 @@ mod tests {
     }
 
     fn batch(text: &'static str) -> Batch {
-        Batch { bytes: text.into(), spans: 1, attempts: 0 }
+        Batch { bytes: text.into(), spans: 1, ..Batch::default() }
     }
 
     #[tokio::test]

@@ -219,7 +219,8 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             return;
         }
         while self.in_flight.len() < self.exporter.concurrency() {
-            let Some(batch) = self.waiting.take() else { break };
+            let Some(mut batch) = self.waiting.take() else { break };
+            batch.begun.get_or_insert_with(Instant::now);
             self.counters.request();
             if batch.attempts > 0 {
                 self.counters.retry();
@@ -228,6 +229,11 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             let call = self.calls.spawn(async move { exporter.export(sent).await });
             self.in_flight.push((call.id(), batch));
         }
+        self.count_in_flight();
+    }
+
+    fn count_in_flight(&self) {
+        self.counters.in_flight(self.in_flight.iter().map(|(_, batch)| batch.spans).sum());
     }
 
     /// A call has ended: its batch is done with, or waits again.
@@ -238,11 +244,12 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         };
         let Some(index) = self.in_flight.iter().position(|(found, _)| *found == id) else { return Ok(()) };
         let (_, batch) = self.in_flight.swap_remove(index);
+        self.count_in_flight();
         match result {
             Ok(accepted) => self.acknowledged(&batch, &accepted),
             Err(Failure::Retry { reason, wait }) => self.retry(batch, reason, wait),
             Err(Failure::Refused { reason }) => {
-                self.last_answer = Instant::now();
+                self.ended(&batch, Some(DropReason::Refused));
                 self.lose(&batch, DropReason::Refused);
                 self.counters.obstructed(Some(format!("spans are refused: {reason}")));
                 self.journal.refused(batch.spans, reason);
@@ -260,7 +267,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     }
 
     fn acknowledged(&mut self, batch: &Batch, accepted: &Accepted) {
-        self.last_answer = Instant::now();
+        self.ended(batch, (accepted.rejected > 0).then_some(DropReason::Rejected));
         self.backoff.reset();
         self.waiting.release(batch);
         self.counters.waiting_bytes(self.waiting.bytes());
@@ -269,6 +276,14 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         self.counters.dropped(DropReason::Rejected, rejected);
         self.counters.obstructed(None);
         self.journal.acknowledged(accepted);
+    }
+
+    /// The destination has said its last word on a batch.
+    fn ended(&mut self, batch: &Batch, error: Option<DropReason>) {
+        let now = Instant::now();
+        self.last_answer = now;
+        let time = batch.begun.map(|begun| now.duration_since(begun)).unwrap_or_default();
+        self.counters.operation(time, error.map(DropReason::label));
     }
 
     /// Puts the batch back and pauses. Calls that were open when the pause began bring no news: they do not lengthen
@@ -350,6 +365,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         self.counters.received(held);
         spans += held;
         self.counters.dropped(DropReason::Shutdown, spans);
+        self.counters.in_flight(0);
         self.counters.waiting_bytes(0);
         spans
     }

@@ -2,96 +2,62 @@
 
 use std::fmt::Write;
 
-use super::statistics::{Meaning, Row, Statistics};
+use super::families::{Family, Sample, families};
+use super::process::Process;
+use super::statistics::Meaning;
 use crate::export::ExportSnapshot;
 use crate::worker::WorkerSnapshot;
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A metric with its samples: labels and value.
-struct Family {
-    name: String,
-    words: &'static str,
-    kind: &'static str,
-    samples: Vec<(String, u64)>,
-}
-
 /// All counters, those of the workers with a label that tells which.
 pub fn render(workers: &[WorkerSnapshot], export: ExportSnapshot) -> String {
-    let mut families: Vec<Family> = Vec::new();
-    for (number, worker) in workers.iter().enumerate() {
-        let statistics = Statistics { worker: *worker, export };
-        for row in statistics.worker_rows() {
-            // The queue is one for all workers.
-            if row.name != "exchange.queue_dropped" {
-                add(&mut families, &row, &format!("worker=\"{number}\""));
-            } else if number == 0 {
-                add(&mut families, &row, "");
-            }
-        }
-    }
-    let statistics = Statistics { worker: WorkerSnapshot::default(), export };
-    for row in statistics.export_rows() {
-        add(&mut families, &row, "");
-    }
     let mut text = String::new();
-    for family in &families {
-        family.write(&mut text);
+    for family in families(workers, export) {
+        write_family(&family, &mut text);
     }
-    write_process(&mut text);
+    write_process(Process::now(), &mut text);
     text
 }
 
-fn add(families: &mut Vec<Family>, row: &Row, label: &str) {
-    // What comes after the second dot is a reason.
-    let mut parts = row.name.splitn(3, '.');
-    let (layer, what, reason) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next());
-    let (suffix, kind) = if row.meaning == Meaning::Gauge { ("", "gauge") } else { ("_total", "counter") };
-    let name = format!("network_agent_{layer}_{what}{suffix}");
-    let reason = reason.map(|reason| format!("reason=\"{reason}\""));
-    let labels: Vec<&str> = [label].into_iter().chain(reason.as_deref()).filter(|label| !label.is_empty()).collect();
-    let sample = (labels.join(","), row.value);
-    match families.iter_mut().find(|family| family.name == name) {
-        Some(family) => family.samples.push(sample),
-        None => families.push(Family { name, words: row.words, kind, samples: vec![sample] }),
+fn write_family(family: &Family, text: &mut String) {
+    let (suffix, kind) = if family.meaning == Meaning::Gauge { ("", "gauge") } else { ("_total", "counter") };
+    let name = format!("network_agent_{}{suffix}", family.name.replace('.', "_"));
+    write_head(&name, family.words, kind, text);
+    for Sample { worker, reason, value } in &family.samples {
+        let worker = worker.map(|worker| format!("worker=\"{worker}\""));
+        let reason = reason.as_ref().map(|reason| format!("reason=\"{reason}\""));
+        let labels = worker.into_iter().chain(reason).collect::<Vec<_>>().join(",");
+        let labels = if labels.is_empty() { labels } else { format!("{{{labels}}}") };
+        let _ = writeln!(text, "{name}{labels} {value}");
     }
 }
 
-impl Family {
-    fn write(&self, text: &mut String) {
-        let Self { name, words, kind, samples } = self;
-        // A reason has words of its own, which are not those of all.
-        let words = words.replace('\\', "\\\\");
-        let _ = writeln!(text, "# HELP {name} {words}\n# TYPE {name} {kind}");
-        for (labels, value) in samples {
-            let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-            let _ = writeln!(text, "{name}{labels} {value}");
-        }
-    }
+fn write_head(name: &str, words: &str, kind: &str, text: &mut String) {
+    let _ = writeln!(text, "# HELP {name} {}\n# TYPE {name} {kind}", words.replace('\\', "\\\\"));
 }
 
-/// What the system says of the process (proc(5)), by the names that Prometheus' own clients use.
-fn write_process(text: &mut String) {
-    let version = env!("CARGO_PKG_VERSION");
-    let _ = writeln!(
-        text,
-        "# HELP network_agent_build_info the version that runs\n# TYPE network_agent_build_info gauge\n\
-         network_agent_build_info{{version=\"{version}\"}} 1"
-    );
-    let resident = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-        Some(kibibytes * 1024)
-    });
-    let descriptors = std::fs::read_dir("/proc/self/fd").ok().map(|list| list.count() as u64);
-    let gauges = [
-        ("process_resident_memory_bytes", "resident memory", resident),
-        ("process_open_fds", "open file descriptors", descriptors),
+/// The process, by the names that Prometheus' own clients use.
+fn write_process(process: Process, text: &mut String) {
+    write_head("network_agent_build_info", "the version that runs", "gauge", text);
+    let _ = writeln!(text, "network_agent_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+    let times = process.user_time.zip(process.system_time);
+    let rows = [
+        (
+            "process_cpu_seconds_total",
+            "CPU time",
+            "counter",
+            times.map(|(user, system)| format!("{:.2}", user + system)),
+        ),
+        ("process_resident_memory_bytes", "resident memory", "gauge", process.resident_memory.map(|it| it.to_string())),
+        ("process_open_fds", "open file descriptors", "gauge", process.open_descriptors.map(|it| it.to_string())),
+        ("process_threads", "threads", "gauge", process.threads.map(|it| it.to_string())),
     ];
-    for (name, words, value) in gauges {
+    for (name, words, kind, value) in rows {
         if let Some(value) = value {
-            let _ = writeln!(text, "# HELP {name} {words}\n# TYPE {name} gauge\n{name} {value}");
+            write_head(name, words, kind, text);
+            let _ = writeln!(text, "{name} {value}");
         }
     }
 }

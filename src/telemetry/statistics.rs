@@ -181,6 +181,8 @@ impl Statistics {
             Row::count("export.spans_exported", export.spans_exported, "spans exported"),
             Row::count("export.spans_sampled_out", export.spans_sampled_out, "exchanges not sampled"),
             Row::gauge("export.spans_waiting", export.spans_waiting, "spans waiting"),
+            Row::gauge("export.spans_in_flight", export.spans_in_flight, "of them sent and not answered yet"),
+            Row::gauge("export.waiting_bytes", export.waiting_bytes, "bytes of batches that wait"),
         ];
         for reason in DropReason::ALL {
             let name = format!("export.spans_dropped.{}", reason.label());

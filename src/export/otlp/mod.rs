@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod client;
+mod connection;
 mod encode;
 mod explain;
 #[rustfmt::skip]
@@ -16,6 +17,7 @@ pub mod generated;
 mod retry;
 
 pub use client::OtlpExporter;
+pub(crate) use connection::{endpoint, metadata};
 pub use encode::{OtlpFormat, encode_span};
 pub(super) use retry::Backoff;
 
