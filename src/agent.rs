@@ -31,6 +31,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often what is being lost is told, at most.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
+/// How long the last metrics may take, after the last spans.
+const LAST_METRICS: Duration = Duration::from_secs(2);
+
 /// How the agent ended, as an exit code.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
@@ -135,7 +138,7 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         Err(killed) => return Ok(killed),
     };
     if let Some(metrics) = metrics {
-        metrics.stop(config.shutdown_timeout()).await;
+        metrics.stop(config.shutdown_timeout().min(LAST_METRICS)).await;
     }
     Ok(conclude(&config, report, exported, &counters))
 }
