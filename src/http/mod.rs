@@ -61,7 +61,8 @@ pub enum Message {
 /// What was lost.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Lost {
-    /// The end of a segment, cut by the snap length: it hides nothing but the end of what it carried.
+    /// The end of a segment, cut by the snap length: the end of a message, and further requests of a client that
+    /// pipelines.
     Cut,
     /// Whole segments, or bytes that break the syntax: they may hide messages.
     Unknown,

@@ -98,7 +98,7 @@ struct Loss {
 }
 
 /// Whether requests may be hidden whose responses were not seen yet.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 enum Hidden {
     /// None ever were.
     #[default]
@@ -340,11 +340,15 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     }
 
     fn requests_lost(&mut self, lost: Lost, mark: &Mark) {
+        self.pairing.loss.seen = true;
         if lost == Lost::Unknown {
             self.pairing.loss.requests = Hidden::Now;
-            self.pairing.loss.seen = true;
             // The next request begins where the numbers show that the server had answered all before it.
             self.pairing.answered_hidden = true;
+        } else {
+            // The end of a segment holds another request only of a client that does not wait for its answers.
+            let hidden = if self.pairing.loss.pipelines { Hidden::Now } else { Hidden::Before };
+            self.pairing.loss.requests = self.pairing.loss.requests.max(hidden);
         }
         if let Some(last) = self.pairing.open.back_mut().filter(|last| last.receiving == Receiving::Going) {
             last.incomplete = true;

@@ -11,7 +11,7 @@ impl Pairing {
         let first = self.open.iter().position(|open| open.answer.is_none())?;
         // Once something was lost, numbers decide for as long as the connection lasts: they are right without loss, too.
         if !self.loss.seen && origin == Origin::Begun {
-            return self.open.front().filter(|open| first == 0 && open.was_sent_before(mark)).map(|_| first);
+            return self.open.front().filter(|open| first == 0 && open.may_be_answered_by(mark)).map(|_| first);
         }
         if self.loss.pipelines {
             let surely_next = |open: &&Open| {

@@ -88,6 +88,18 @@ impl Bench {
         self.event(direction, StreamEvent::Gap(text.len() as u64, mark));
     }
 
+    /// Bytes that the snap length cuts off the end of a segment.
+    fn cut(&mut self, direction: Direction, text: &str) {
+        let side = direction as usize;
+        let mark = Mark {
+            sequence: SequenceNumber::new(self.sent[side]),
+            acknowledgement: Some(SequenceNumber::new(self.received[side])),
+            ..Mark::default()
+        };
+        self.sent[side] += u32::try_from(text.len()).unwrap();
+        self.event(direction, StreamEvent::Gap(text.len() as u64, mark));
+    }
+
     /// All that was sent in `direction` arrives.
     fn arrive(&mut self, direction: Direction) {
         self.received[direction.opposite() as usize] = self.sent[direction as usize];
@@ -226,6 +238,7 @@ fn a_request_hidden_among_pipelined_ones_takes_no_other_s_response() {
 fn an_early_answer_waits_for_the_end_of_its_request() {
     let mut bench = Bench::new();
     bench.say(Direction::Up, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+    bench.arrive(Direction::Up);
     bench.answer(213);
     assert_eq!(bench.said(), Vec::<String>::new());
     bench.say(Direction::Up, "defghij");
@@ -239,6 +252,7 @@ fn an_early_answer_waits_for_the_end_of_its_request() {
 fn an_upload_goes_on_after_an_early_answer_and_the_server_s_fin() {
     let mut bench = Bench::new();
     bench.say(Direction::Up, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+    bench.arrive(Direction::Up);
     bench.answer(213);
     bench.event(Direction::Down, StreamEvent::End(Timestamp::from_nanos(50_000_000)));
     bench.say(Direction::Up, "defg");
@@ -248,9 +262,39 @@ fn an_upload_goes_on_after_an_early_answer_and_the_server_s_fin() {
     assert_eq!(bench.exchanges[0].request.transfer.body_bytes, 7);
     let mut bench = Bench::new();
     bench.say(Direction::Up, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+    bench.arrive(Direction::Up);
     bench.answer(213);
     bench.finish(Finish::CaptureEnded);
     assert_eq!(bench.said(), ["/up=413!"], "nobody knows how much of the request was still to come");
+}
+
+#[test]
+fn a_request_that_the_snap_length_hides_takes_no_other_s_response() {
+    let mut bench = Bench::new();
+    bench.say(Direction::Up, "GET /0 HTTP/1.1\r\n");
+    bench.cut(Direction::Up, &("Host: x\r\n\r\n".to_owned() + &request(1)));
+    bench.arrive(Direction::Up);
+    bench.answer(0);
+    // The server has not received this one when it answers the hidden one.
+    bench.say(Direction::Up, &request(2));
+    bench.answer(1);
+    bench.arrive(Direction::Up);
+    bench.answer(2);
+    bench.finish(Finish::Closed(Timestamp::from_nanos(60_000_000)));
+    assert_eq!(bench.said(), ["/0=200!", "/2=202"]);
+    assert_eq!(bench.counters.unmatched_responses, 1);
+}
+
+#[test]
+fn a_server_that_speaks_before_it_has_a_request_does_not_answer_it() {
+    let mut bench = Bench::new();
+    bench.ask(0);
+    bench.answer(0);
+    bench.say(Direction::Up, &request(1));
+    bench.say(Direction::Down, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    bench.finish(Finish::Reset(Timestamp::from_nanos(60_000_000)));
+    assert_eq!(bench.said()[0], "/0=200");
+    assert!(bench.said()[1].starts_with("/1=-"), "{:?}", bench.said());
 }
 
 #[test]
@@ -276,6 +320,7 @@ fn half_a_head_in_a_body_after_a_loss_is_no_request() {
 fn an_early_answer_and_a_close_in_mid_upload_is_complete() {
     let mut bench = Bench::new();
     bench.say(Direction::Up, "POST /up HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc");
+    bench.arrive(Direction::Up);
     bench.answer(213);
     bench.finish(Finish::Reset(Timestamp::from_nanos(9)));
     assert_eq!((bench.said(), bench.exchanges[0].outcome), (vec!["/up=413".to_owned()], Outcome::Complete));
@@ -362,6 +407,7 @@ fn interim_responses_do_not_answer() {
 fn who_asks_is_the_client_whichever_way_the_addresses_sort() {
     let mut bench = Bench::new();
     bench.say(Direction::Down, "GET / HTTP/1.1\r\n\r\n");
+    bench.arrive(Direction::Down);
     bench.say(Direction::Up, "HTTP/1.1 204 No\r\n\r\n");
     assert_eq!(bench.exchanges[0].client, bench.flow.high);
     assert_eq!(bench.exchanges[0].server, bench.flow.low);

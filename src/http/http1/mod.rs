@@ -37,7 +37,8 @@ pub(super) struct Stream {
     looks: u32,
     /// A loss from the time when it was not known what this direction carries.
     unreported_loss: Option<(Lost, Mark)>,
-    /// The present response answers a request that was not seen: HEAD perhaps, which has no body.
+    /// The present response answers a request that was not seen: HEAD perhaps, and then there is no body, whatever the
+    /// head says. A response that provably begins in the body shows that it was.
     doubtful: bool,
     /// How sure the boundaries are since the last loss.
     standing: Standing,
@@ -59,14 +60,7 @@ enum State {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Body {
-    Length {
-        remaining: u64,
-    },
-    /// As `Length`, where the request was not seen: it may have been HEAD, with no body. A response that provably begins
-    /// here shows that it was.
-    Doubtful {
-        remaining: u64,
-    },
+    Length { remaining: u64 },
     Chunked(Chunked),
     UntilClose,
 }
@@ -176,7 +170,7 @@ impl Stream {
     /// `count` bytes that the capture does not have.
     pub(super) fn gap(&mut self, count: u64, mark: &Mark, sink: &mut impl MessageSink) {
         let kept = match &mut self.state {
-            State::Body(Body::Length { remaining } | Body::Doubtful { remaining }) => {
+            State::Body(Body::Length { remaining }) => {
                 let within = count.min(*remaining);
                 *remaining -= within;
                 let left = *remaining;
@@ -368,7 +362,6 @@ impl Stream {
                 self.end(mark, sink);
                 return After::Follow;
             }
-            Framing::Length(remaining) if self.doubtful => State::Body(Body::Doubtful { remaining }),
             Framing::Length(remaining) => State::Body(Body::Length { remaining }),
             Framing::Chunked => State::Body(Body::Chunked(Chunked::new())),
             Framing::UntilClose => State::Body(Body::UntilClose),
@@ -386,18 +379,16 @@ impl Stream {
 
     /// In a body; the number of bytes that belong to it.
     fn body(&mut self, body: Body, rest: &[u8], cx: &At<'_>, sink: &mut impl MessageSink) -> usize {
+        if self.doubtful && cx.proof == Proof::Proven && detect(rest) == Detected::StartLine(Role::Response) {
+            self.end(cx.mark, sink);
+            return 0;
+        }
         self.tally.packets = self.tally.packets.max(1);
         let (used, ends) = match body {
-            Body::Doubtful { .. }
-                if cx.proof == Proof::Proven && detect(rest) == Detected::StartLine(Role::Response) =>
-            {
-                self.tally.packets = 0;
-                (0, true)
-            }
-            Body::Length { remaining } | Body::Doubtful { remaining } => {
+            Body::Length { remaining } => {
                 let used = rest.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
                 let left = remaining - used as u64;
-                if let State::Body(Body::Length { remaining } | Body::Doubtful { remaining }) = &mut self.state {
+                if let State::Body(Body::Length { remaining }) = &mut self.state {
                     *remaining = left;
                 }
                 self.tally.body += used as u64;
