@@ -195,6 +195,7 @@ fn probes_change_nothing() {
 fn data_may_come_with_syn_and_with_fin() {
     let conversation = Conversation::new()
         .raw(Side::Client, -1, SYN, GET.as_bytes())
+        .taken(Side::Client, GET.len())
         .raw(Side::Server, -1, SYN | ACK, b"")
         .raw(Side::Server, 0, FIN | ACK, OK.as_bytes());
     assert_eq!(said(&conversation), ["GET /a 200"]);
@@ -354,6 +355,28 @@ fn an_upgrade_and_a_tunnel_end_http() {
         let conversation = Conversation::new().handshake().client(request).server(response).client(GET).server(OK);
         assert_eq!(said(&conversation), [wanted]);
     }
+}
+
+#[test]
+fn a_tunnel_may_begin_before_its_answer() {
+    let connect = "CONNECT h:443 HTTP/1.1\r\n\r\n";
+    let upgrade = "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n";
+    for early in ["\x16\x03\x01\x02\x00 hello", "GET /inside HTTP/1.1\r\n\r\n"] {
+        let apart = Conversation::new().handshake().client(connect).client(early);
+        let together = Conversation::new().handshake().client(format!("{connect}{early}"));
+        for begun in [apart, together] {
+            let opened = begun.clone().server("HTTP/1.1 200 OK\r\n\r\n").client(GET).server(OK);
+            assert_eq!(said(&opened), ["CONNECT h:443 200"]);
+            let refused = begun.server("HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n").client(GET).server(OK);
+            assert_eq!(said(&refused), ["CONNECT h:443 407", "GET /a 200"]);
+        }
+    }
+    let frames = Conversation::new().handshake().client(upgrade).client("\u{1}\u{5}hello");
+    assert_eq!(said(&frames.clone().server("HTTP/1.1 101 Switching\r\n\r\n")), ["GET /ws 101"]);
+    let refused = frames.server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").client(GET).server(OK);
+    assert_eq!(said(&refused), ["GET /ws 200", "GET /a 200"]);
+    let ignored = Conversation::new().handshake().client(upgrade.to_owned() + GET).server(format!("{OK}{OK}"));
+    assert_eq!(said(&ignored), ["GET /ws 200", "GET /a 200"], "a client that pipelines");
 }
 
 #[test]

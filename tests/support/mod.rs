@@ -156,6 +156,13 @@ impl Conversation {
         self
     }
 
+    /// What `side` has sent by [`Self::raw`] arrives: its peer acknowledges `length` bytes more.
+    pub fn taken(mut self, side: Side, length: usize) -> Self {
+        self.sent[side as usize] = self.sent[side as usize].wrapping_add(u32::try_from(length).unwrap());
+        self.arrive(side);
+        self
+    }
+
     pub fn push(&mut self, side: Side, flags: u8, payload: &[u8]) {
         let (source, destination) = match side {
             Side::Client => (self.client, self.server),

@@ -99,10 +99,10 @@ impl Open {
     }
 
     /// Whether a response at `mark` was begun when its sender had received this request, or part of it, and no more;
-    /// a FIN takes a number, too.
+    /// a FIN takes a number, too. After CONNECT a client may have begun with its tunnel (RFC 9110 §9.3.6).
     fn holds(&self, mark: &Mark) -> bool {
         let end = self.mark.sequence.advance(modulo(self.transfer.wire_bytes)).advance(1);
-        mark.acknowledgement.is_none_or(|received| !received.is_after(end))
+        self.head.method() == b"CONNECT" || mark.acknowledgement.is_none_or(|received| !received.is_after(end))
     }
 
     /// Whether it is a request, or a response at `mark` proves it: one that begins, with its interim responses, where

@@ -18,17 +18,18 @@ pub(super) enum Framing {
     Unknown,
 }
 
-/// How a request's body is delimited.
-pub(super) fn of_request(head: &RequestHead) -> Framing {
+/// How a request's body is delimited, and whether it asks for another protocol.
+pub(super) fn of_request(head: &RequestHead) -> (Framing, bool) {
     let fields = Fields::read(head.headers());
-    match (head.is_complete(), fields.coding, fields.length) {
+    let framing = match (head.is_complete(), fields.coding, fields.length) {
         (false, ..) => Framing::Unknown,
         (true, Some(Coding::Chunked), _) => Framing::Chunked,
         // A server cannot find the end of such a request either and must refuse it.
         (true, Some(Coding::Other), _) | (true, None, Length::Contradictory) => Framing::Unknown,
         (true, None, Length::Given(length)) => Framing::Length(length),
         (true, None, Length::Absent) => Framing::Length(0),
-    }
+    };
+    (framing, fields.upgrades)
 }
 
 /// How the body of a response is delimited, given what it answers.
@@ -68,11 +69,12 @@ enum Length {
 struct Fields {
     coding: Option<Coding>,
     length: Length,
+    upgrades: bool,
 }
 
 impl Fields {
     fn read(headers: Headers<'_>) -> Self {
-        let mut fields = Self { coding: None, length: Length::Absent };
+        let mut fields = Self { coding: None, length: Length::Absent, upgrades: false };
         for (name, value) in headers {
             if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
                 for part in value.split(|byte| *byte == b',') {
@@ -82,6 +84,8 @@ impl Fields {
                 for part in value.split(|byte| *byte == b',') {
                     fields.add_coding(part.trim_ascii());
                 }
+            } else if name.len() == 7 && name.eq_ignore_ascii_case(b"upgrade") {
+                fields.upgrades = true;
             }
         }
         fields

@@ -1,11 +1,13 @@
 //! One direction of HTTP/1.x: stream bytes → `Message`s.
 
 mod body;
+mod early;
 mod head;
 mod proof;
 mod search;
 
 use body::{Chunked, Framing, Then};
+use early::Switch;
 pub(super) use head::{parse_request, parse_response};
 pub(super) use proof::{PeerState, Proof, Turn};
 
@@ -44,6 +46,8 @@ pub(super) struct Stream {
     standing: Standing,
     /// The message read last was an interim response: the client may go on with its body.
     interim: bool,
+    /// What the request read last asks for.
+    switch: Switch,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -113,6 +117,7 @@ impl Stream {
             doubtful: false,
             standing: Standing::Sure,
             interim: false,
+            switch: Switch::None,
         }
     }
 
@@ -228,6 +233,11 @@ impl Stream {
 
     /// At a boundary: past empty lines (RFC 9112 §2.2), then a head, whole or in part.
     fn begin(&mut self, rest: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> (usize, After) {
+        match self.early(rest, at, sink) {
+            0 if self.state == State::Searching => return (0, After::Follow),
+            0 => {}
+            early => return (early, After::Follow),
+        }
         let empty = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         let rest = rest.get(empty..).unwrap_or_default();
         if rest.is_empty() {
@@ -332,7 +342,8 @@ impl Stream {
 
     fn request(&mut self, bytes: &[u8], complete: bool, sink: &mut impl MessageSink) -> Parsed {
         let Some(head) = parse_request(bytes, complete) else { return Parsed::Malformed };
-        let framing = body::of_request(&head);
+        let (framing, upgrades) = body::of_request(&head);
+        self.switch = Switch::of(&head, upgrades);
         sink.counters().requests += 1;
         sink.message(Message::RequestHead(head, self.standing), &self.held_mark);
         Parsed::Begun(framing)
