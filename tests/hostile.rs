@@ -323,6 +323,11 @@ fn heads_without_a_start_line() {
 }
 
 #[test]
+fn preambles_that_come_byte_by_byte() {
+    without_end("preambles, byte by byte", 2_000, "\x04\x01\0P\0\0\0\x01", "u", 250);
+}
+
+#[test]
 fn chunk_extensions_without_end() {
     let begin = "POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5;";
     without_end("chunk extensions", 500, begin, &"e".repeat(1400), 60);

@@ -60,7 +60,7 @@ impl Connection {
     }
 
     /// Bytes allocated: what is held of heads and preambles.
-    pub const fn heap_bytes(&self) -> usize {
+    pub fn heap_bytes(&self) -> usize {
         self.up.stream.heap_bytes() + self.down.stream.heap_bytes() + self.preamble.heap_bytes()
     }
 

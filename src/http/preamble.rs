@@ -129,10 +129,9 @@ impl Preamble {
         Self { up: Lane::new(), down: Lane::new() }
     }
 
-    /// Bytes allocated, at most.
-    pub(super) const fn heap_bytes(&self) -> usize {
-        let lanes = self.up.held.is_some() as usize + self.down.held.is_some() as usize;
-        lanes * 2 * MAX_HELD
+    /// Bytes allocated.
+    pub(super) fn heap_bytes(&self) -> usize {
+        [&self.up, &self.down].into_iter().filter_map(|lane| lane.held.as_deref()).map(Held::heap_bytes).sum()
     }
 
     /// Takes the next bytes of a direction; counts in `preambles` when the client's part has been recognised.
@@ -239,6 +238,11 @@ impl Lane {
 }
 
 impl Held {
+    /// Bytes allocated, its own included. Bytes that come one by one take much more than themselves.
+    fn heap_bytes(&self) -> usize {
+        size_of::<Self>() + self.bytes.capacity() + self.parts.capacity() * size_of::<(usize, Mark)>()
+    }
+
     /// The bytes as they came, packet by packet.
     pub(super) fn parts(&self) -> impl Iterator<Item = (&[u8], &Mark)> {
         let mut rest = self.bytes.as_slice();
@@ -527,6 +531,14 @@ mod tests {
             ([methods, password, request].concat(), [choice, addressed([5, 0, 0], &bound)].concat())
         }));
         all
+    }
+
+    #[test]
+    fn what_holding_small_packets_costs_is_told() {
+        let mut bench = Bench::new();
+        bench.say(Up, b"\x04\x01\0P\0\0\0\x01");
+        (0..250).for_each(|_| bench.say(Up, b"u"));
+        assert!(bench.preamble.heap_bytes() >= 258 + 251 * size_of::<Mark>(), "{}", bench.preamble.heap_bytes());
     }
 
     #[test]

@@ -220,8 +220,10 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     }
 
     fn begin(&mut self, head: RequestHead, standing: Standing, mark: &Mark) {
-        self.counters.requests += 1;
-        self.counters.open += 1;
+        if standing == Standing::Sure {
+            self.counters.requests += 1;
+            self.counters.open += 1;
+        }
         self.pairing.client = Some(self.direction);
         self.request_done();
         if self.pairing.open.len() >= self.limits.max_open_exchanges.max(1) {
@@ -389,17 +391,18 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     fn emit_first(&mut self, outcome: Outcome, ended: Option<Timestamp>) {
         let Some(open) = self.pairing.open.pop_front() else { return };
         self.pairing.head_bytes -= open.head_bytes();
-        if open.standing == Standing::Likely && open.answer.is_none() {
-            // Nothing has proven that it was one.
-            self.counters.requests -= 1;
-            self.counters.open -= 1;
-            self.counters.unproven_requests += 1;
-            return;
+        match (open.standing, &open.answer) {
+            (Standing::Sure, _) => self.counters.open -= 1,
+            // Its response has proven it: it counts from now on.
+            (Standing::Likely, Some(_)) => self.counters.requests += 1,
+            (Standing::Likely, None) => {
+                self.counters.unproven_requests += 1;
+                return;
+            }
         }
         let (client, server) = self.endpoints();
         let response_sequence = open.answer.as_ref().map(|answer| answer.sequence);
         let incomplete = open.incomplete || outcome == Outcome::Unknown;
-        self.counters.open -= 1;
         self.counters.emitted += 1;
         self.counters.incomplete += u64::from(incomplete);
         self.counters.unanswered += u64::from(open.answer.is_none());

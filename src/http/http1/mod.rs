@@ -16,6 +16,9 @@ use super::{Answered, HttpLimits, Lost, Message, MessageSink, Role, Standing, mo
 use crate::tcp::Mark;
 use crate::time::Timestamp;
 
+/// When so many bytes may be a request line, only its end, or what it cannot hold, tells more.
+const DECIDED: usize = 256;
+
 /// One direction.
 ///
 /// ```text
@@ -291,7 +294,7 @@ impl Stream {
             let after = self.complete(held.get(..end).unwrap_or_default(), mark, sink);
             return (end - before, after);
         }
-        if self.role.is_none() {
+        if self.role.is_none() && (before <= DECIDED || may_end_line(taken)) {
             match detect(&self.held) {
                 Detected::StartLine(role) => self.role = Some(role),
                 Detected::NeedMore => {}
@@ -479,6 +482,11 @@ enum Parsed {
     Interim,
     /// No head that could be read.
     Malformed,
+}
+
+/// Whether `bytes` may decide of a line that was a request line so far: they end it, or no request line holds them.
+fn may_end_line(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| *byte < b' ' && !matches!(byte, b'\t' | b'\r'))
 }
 
 fn number(offset: usize) -> u32 {
