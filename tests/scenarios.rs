@@ -432,7 +432,7 @@ fn a_head_without_end_is_bounded() {
     }
     let (exchanges, counters) = run(&conversation.frames);
     assert_eq!(say(&exchanges), ["GET /endless - !"]);
-    assert!(counters.http.malformed_heads > 0);
+    assert!(counters.http.oversized_heads > 0);
 }
 
 /// A body in one of the framings, and what it makes of a response or a request.

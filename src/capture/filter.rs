@@ -36,11 +36,19 @@ pub fn default_filter(export: &[SocketAddr]) -> String {
     [format!("({})", wanted.join(" or "))].into_iter().chain(exclusions).collect()
 }
 
-/// What the kernel's hash of addresses and ports cannot keep together: tunnels, whose inner addresses it does not see, and
-/// fragments, most of which have no ports.
-pub(super) const TO_ONE_WORKER: &str = "ip[6:2] & 0x3fff != 0 or ip proto 4 or ip proto 41 or ip proto 47 \
+/// What the kernel's hash of addresses and ports cannot keep together beside fragments of IPv4: tunnels, whose inner
+/// addresses it does not see, and fragments of IPv6, most of which have no ports.
+const WITHOUT_PORTS: &str = "ip proto 4 or ip proto 41 or ip proto 47 \
     or ip6[6] = 44 or ip6[6] = 4 or ip6[6] = 41 or ip6[6] = 47 \
     or udp port 4789 or udp port 8472 or udp port 6081 or udp port 2152 or udp port 6635";
+
+/// What must go to one worker alone. Fragments of TCP over IPv4 need not where the kernel puts them together before it
+/// looks at the ports.
+pub(super) fn to_one_worker(kernel_joins_fragments: bool) -> String {
+    let fragments =
+        if kernel_joins_fragments { "ip[6:2] & 0x3fff != 0 and not ip proto 6" } else { "ip[6:2] & 0x3fff != 0" };
+    format!("({fragments}) or {WITHOUT_PORTS}")
+}
 
 /// Decides which packets of a file are handed over, whatever their link types.
 pub(super) struct PacketFilter {

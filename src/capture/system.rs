@@ -69,15 +69,17 @@ pub(super) fn attach_filter(socket: BorrowedFd<'_>, program: &[libc::sock_filter
 }
 
 /// Lets `socket` share the packets with the others of `group`, by a hash of addresses and ports that is the same for both
-/// directions; without a group, founds one. Gives the group.
+/// directions; without a group, founds one. Gives the group. `joins_fragments`: those of IPv4 are put together before, whatever
+/// the interfaces that show them; a filter sees them whole.
 ///
 /// # Errors
 /// What the kernel says.
-pub(super) fn join_fanout(socket: BorrowedFd<'_>, group: Option<u16>) -> io::Result<u16> {
+pub(super) fn join_fanout(socket: BorrowedFd<'_>, group: Option<u16>, joins_fragments: bool) -> io::Result<u16> {
+    let kind = libc::PACKET_FANOUT_HASH | if joins_fragments { libc::PACKET_FANOUT_FLAG_DEFRAG } else { 0 };
     let flags = match group {
-        Some(_) => libc::PACKET_FANOUT_HASH,
+        Some(_) => kind,
         // The kernel chooses a number that nobody has.
-        None => libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_UNIQUEID,
+        None => kind | libc::PACKET_FANOUT_FLAG_UNIQUEID,
     };
     let option: libc::c_int = libc::c_int::from_ne_bytes((u32::from(group.unwrap_or(0)) | flags << 16).to_ne_bytes());
     set_option(socket, libc::SOL_PACKET, libc::PACKET_FANOUT, &option)?;

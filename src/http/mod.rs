@@ -128,6 +128,8 @@ pub struct HttpCounters {
     pub http2_connections: u64,
     /// Heads and chunk lines that broke the syntax or the bound; the direction looks for the next provable start line.
     pub malformed_heads: u64,
+    /// Heads longer than may be held; what was held of them is reported.
+    pub oversized_heads: u64,
     /// Bytes skipped while looking for a start line.
     pub skipped_bytes: u64,
 }
@@ -141,6 +143,7 @@ impl std::ops::AddAssign for HttpCounters {
         self.preambles += other.preambles;
         self.http2_connections += other.http2_connections;
         self.malformed_heads += other.malformed_heads;
+        self.oversized_heads += other.oversized_heads;
         self.skipped_bytes += other.skipped_bytes;
     }
 }

@@ -292,7 +292,7 @@ fn a_head_beyond_the_bound_is_cut_and_the_connection_goes_on() {
     for _ in 0..1000 {
         bench.client(b"X-Filler: 0123456789\r\n");
     }
-    assert!(bench.recorder.counters.malformed_heads > 0);
+    assert!(bench.recorder.counters.oversized_heads > 0);
     bench.server(b"HTTP/1.1 431 Too Large\r\nContent-Length: 0\r\n\r\n");
     bench.client(b"GET /next HTTP/1.1\r\n\r\n");
     let log = &bench.recorder.log;

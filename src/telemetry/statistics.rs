@@ -135,6 +135,7 @@ impl Statistics {
             Row::count("http.preambles", http.preambles, "connections that begin with a PROXY header or SOCKS"),
             Row::count("http.http2_connections", http.http2_connections, "connections that are HTTP/2"),
             Row::loss("http.malformed_heads", http.malformed_heads, "heads that could not be read"),
+            Row::loss("http.oversized_heads", http.oversized_heads, "heads too long: raise AGENT_MAX_HEAD_BYTES"),
             Row::count("http.skipped_bytes", http.skipped_bytes, "bytes skipped in search of a message"),
         ]
     }

@@ -110,6 +110,7 @@ fn footprint(counters: &PipelineCounters) -> Footprint {
         http.opaque_connections,
         http.http2_connections,
         http.malformed_heads,
+        http.oversized_heads,
         http.skipped_bytes,
         exchange.unanswered,
         exchange.incomplete,

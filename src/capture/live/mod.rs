@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 
 use self::ring::Ring;
 use self::selection::{Choice, Interface, Selection};
-use super::filter::TO_ONE_WORKER;
+use super::filter::to_one_worker;
 use super::{CaptureError, CaptureStatistics, LiveConfig, PacketSource, Received, system};
 use crate::netlink::{Notices, Subject};
 use crate::packet::RawPacket;
@@ -70,18 +70,21 @@ impl LiveSource {
         say_what_is_down(&choice, &there);
         let workers = config.workers.max(1);
         let share = usize::try_from(config.ring_bytes).unwrap_or(usize::MAX) / workers;
-        let shared = (workers > 1).then(|| joined(&config.filter, "and not", TO_ONE_WORKER));
+        // The kernel puts fragments together before it looks at their interface: of one that is left out, perhaps.
+        let joins_fragments = !selection.depends_on_interfaces();
+        let to_one_worker = to_one_worker(joins_fragments);
+        let shared = (workers > 1).then(|| joined(&config.filter, "and not", &to_one_worker));
         let mut group = None;
         let mut sources = Vec::new();
         for worker in 0..workers {
             let mut rings = SmallVec::new();
             let ring = Ring::open(shared.as_deref().unwrap_or(&config.filter), share, config)?;
             if workers > 1 {
-                group = Some(ring.share(group)?);
+                group = Some(ring.share(group, joins_fragments)?);
             }
             rings.push(ring);
             if workers > 1 && worker == 0 {
-                rings.push(Ring::open(&joined(&config.filter, "and", TO_ONE_WORKER), share, config)?);
+                rings.push(Ring::open(&joined(&config.filter, "and", &to_one_worker), share, config)?);
             }
             let notices = selection.depends_on_interfaces().then(|| Notices::of(Subject::Interfaces)).transpose();
             let notices =

@@ -66,11 +66,12 @@ impl Ring {
     }
 
     /// Shares the packets with the other rings of `group`, by connection; without a group, founds one. Gives the group.
-    pub(super) fn share(&self, group: Option<u16>) -> Result<u16, CaptureError> {
+    /// `joins_fragments`: the kernel puts those of IPv4 together.
+    pub(super) fn share(&self, group: Option<u16>, joins_fragments: bool) -> Result<u16, CaptureError> {
         let failed = |error: std::io::Error| {
             CaptureError::Failed(format!("the workers cannot share the capture: {error}; set AGENT_WORKERS to 1"))
         };
-        system::join_fanout(self.capture.as_fd(), group).map_err(failed)
+        system::join_fanout(self.capture.as_fd(), group, joins_fragments).map_err(failed)
     }
 
     /// Hands over at most `limit` packets that are in the ring; an error says why there will be no more.

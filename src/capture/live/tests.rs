@@ -331,6 +331,57 @@ fn workers_see_every_packet_once_and_both_directions_of_a_connection_together() 
     });
 }
 
+/// An Ethernet frame with `part` of a TCP segment from port `port` to port 80, cut into fragments or not.
+fn frame_of_tcp(identification: u16, fragment: u16, part: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(20 + part.len()).unwrap().to_be_bytes();
+    let mut header = vec![0x45, 0, length[0], length[1]];
+    header.extend(identification.to_be_bytes());
+    header.extend(fragment.to_be_bytes());
+    header.extend([64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+    let words = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum: u32 = words.sum();
+    let checksum = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    [[0xff; 6].as_slice(), &[2, 0, 0, 0, 0, 1, 8, 0], &header, part].concat()
+}
+
+#[test]
+fn fragments_of_tcp_come_whole_to_the_worker_of_their_connection() {
+    with_a_pair(|| {
+        let filter = crate::capture::default_filter(&[]);
+        let mut sources = LiveSource::open(&LiveConfig { workers: 3, ..config(&["any"], filter) }).unwrap();
+        let mut wire = pcap::Capture::from_device("left").unwrap().open().unwrap();
+        for number in 0..30_u16 {
+            let mut segment = vec![0; 20 + 600];
+            segment[..2].copy_from_slice(&(40_000 + number).to_be_bytes());
+            (segment[3], segment[12], segment[13]) = (80, 0x50, 0x10);
+            wire.sendpacket(frame_of_tcp(number * 2, 0, &segment)).unwrap();
+            wire.sendpacket(frame_of_tcp(number * 2 + 1, 0x2000, &segment[..400])).unwrap();
+            wire.sendpacket(frame_of_tcp(number * 2 + 1, 400 / 8, &segment[400..])).unwrap();
+        }
+        let mut of_port: HashMap<u16, Vec<usize>> = HashMap::new();
+        for _ in 0..PATIENCE {
+            for (worker, source) in sources.iter_mut().enumerate() {
+                let mut take = |packet: &RawPacket<'_>| {
+                    let (ip, tcp) = packet.data[20..].split_at(20);
+                    if ip[9] == 6 {
+                        assert_eq!((&ip[6..8], tcp.len()), (&[0, 0][..], 620), "a fragment");
+                        of_port.entry(u16::from_be_bytes([tcp[0], tcp[1]])).or_default().push(worker);
+                    }
+                };
+                source.receive(WAIT / 4, &mut take).unwrap();
+            }
+            if of_port.values().map(Vec::len).sum::<usize>() >= 90 {
+                break;
+            }
+        }
+        assert_eq!(of_port.len(), 30);
+        // Both ends show what is whole; what is in fragments is put together where its last one is seen first.
+        let together = |workers: &Vec<usize>| workers.len() == 3 && workers.iter().all(|it| *it == workers[0]);
+        assert!(of_port.values().all(together), "{of_port:?}");
+    });
+}
+
 #[test]
 fn tunnels_and_fragments_go_to_the_first_worker() {
     with_a_pair(|| {

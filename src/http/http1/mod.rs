@@ -304,7 +304,7 @@ impl Stream {
         }
         self.held_packets += 1;
         if taken.len() < rest.len() || self.held.len() >= limits.max_head_bytes {
-            sink.counters().malformed_heads += 1;
+            sink.counters().oversized_heads += 1;
             self.cut_head(sink);
             self.lose(Lost::Unknown, mark, sink);
         }
