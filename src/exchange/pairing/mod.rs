@@ -35,6 +35,8 @@ pub struct Pairing {
     interim_start: Option<SequenceNumber>,
     /// The end of the responses seen so far.
     response_end: Option<SequenceNumber>,
+    /// What the server had received when it began the final response seen last.
+    answered_to: Option<SequenceNumber>,
     /// Whether a response to a request that was lost has been seen since the loss.
     answered_hidden: bool,
     loss: Loss,
@@ -173,6 +175,7 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
     }
 
     fn place_response(&mut self, mark: &Mark) -> Answered {
+        self.pairing.note_response(mark, self.flow.origin);
         let Some(index) = self.pairing.place(mark, self.flow.origin) else {
             self.pairing.response = Response::Unmatched;
             return Answered::Unknown;

@@ -79,6 +79,21 @@ impl Pairing {
             self.open.iter_mut().filter(|open| open.answer.is_none()).for_each(|open| open.uncertain = true);
             return Burst::Unproven;
         }
+        self.pipelines(origin);
+        Burst::Pipelined
+    }
+
+    /// Looks at a final response that begins at `mark`: two that a server sent when it had received the same answer requests
+    /// of a client that does not wait, whether they were seen or not.
+    pub(super) fn note_response(&mut self, mark: &Mark, origin: Origin) {
+        if mark.acknowledgement.is_some() && self.answered_to == mark.acknowledgement && !self.loss.pipelines {
+            self.pipelines(origin);
+        }
+        self.answered_to = mark.acknowledgement;
+    }
+
+    /// The client does not wait for answers.
+    fn pipelines(&mut self, origin: Origin) {
         self.loss.pipelines = true;
         if origin == Origin::Joined || self.loss.requests != Hidden::Never {
             // Requests that were not captured may be under way as well: whose responses come next nobody can tell.
@@ -88,7 +103,6 @@ impl Pairing {
                 open.uncertain = true;
             }
         }
-        Burst::Pipelined
     }
 }
 
