@@ -33,6 +33,7 @@ mod netlink;
 pub mod packet;
 pub mod pipeline;
 mod privileges;
+mod serving;
 pub mod span;
 pub mod tcp;
 pub mod telemetry;
