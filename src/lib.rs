@@ -25,6 +25,7 @@ pub mod agent;
 pub mod capture;
 mod check;
 pub mod config;
+mod debugging;
 pub mod exchange;
 pub mod export;
 pub mod http;
