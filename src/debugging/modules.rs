@@ -2,12 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Cursor, Read, Seek};
 use std::ops::Range;
 
 use framehop::{ExplicitModuleSectionInfo, Module};
 use object::elf::PF_X;
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, ReadCache, ReadRef, SegmentFlags, SymbolKind};
+
+use super::sampler;
+
+/// What the kernel gives every process to run without a system call: an executable that is no file.
+const VDSO: &str = "[vdso]";
 
 /// An executable file as it lies in memory.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -45,20 +50,24 @@ fn executable(line: &str) -> Option<(Range<u64>, u64, &str)> {
     let offset = u64::from_str_radix(words.next()?, 16).ok()?;
     let path = words.nth(2)?.trim_start();
     let range = u64::from_str_radix(start, 16).ok()?..u64::from_str_radix(end, 16).ok()?;
-    (is_code && path.starts_with('/')).then_some((range, offset, path))
+    (is_code && (path.starts_with('/') || path == VDSO)).then_some((range, offset, path))
 }
+
+/// Where an executable is read from.
+trait Image: Read + Seek {}
+
+impl<T: Read + Seek> Image for T {}
 
 impl Mapped {
     /// What tells how its functions store return addresses; none when the file cannot be read or says nothing.
     pub(super) fn unwind_tables(&self) -> Option<Module<Vec<u8>>> {
         let cache = self.open().ok()?;
         let file = object::File::parse(&cache).ok()?;
-        let section = |name: &str| {
+        let range = |name: &str| {
             let section = file.section_by_name(name)?;
-            let range = section.address()..section.address().checked_add(section.size())?;
-            Some((range, section.data().ok()?.to_vec()))
+            Some(section.address()..section.address().checked_add(section.size())?)
         };
-        let range = |name: &str| section(name).map(|(range, _)| range);
+        let section = |name: &str| Some((range(name)?, file.section_by_name(name)?.data().ok()?.to_vec()));
         let (frames, index) = (section(".eh_frame").unzip(), section(".eh_frame_hdr").unzip());
         let sections = ExplicitModuleSectionInfo {
             base_svma: 0,
@@ -93,16 +102,20 @@ impl Mapped {
         addresses.range(self.code.clone()).filter_map(|address| Some((*address, name(address)?))).collect()
     }
 
-    fn open(&self) -> io::Result<ReadCache<File>> {
+    fn open(&self) -> io::Result<ReadCache<Box<dyn Image>>> {
+        if self.path == VDSO {
+            return Ok(ReadCache::new(Box::new(Cursor::new(sampler::memory(self.code.start)))));
+        }
         // The program's own file may have been replaced since it was started.
         let own = fs::read_link("/proc/self/exe").is_ok_and(|own| own.as_os_str() == self.path.as_str());
-        Ok(ReadCache::new(File::open(if own { "/proc/self/exe" } else { &self.path })?))
+        let file = File::open(if own { "/proc/self/exe" } else { &self.path })?;
+        Ok(ReadCache::new(Box::new(file)))
     }
 
     /// How far from where the file says its code lies.
     fn bias<'a, R: ReadRef<'a>>(&self, file: &object::File<'a, R>) -> Option<u64> {
-        let is_code = |segment: &object::Segment<'a, '_, R>| matches!(segment.flags(), SegmentFlags::Elf { p_flags, .. } if p_flags.contains(PF_X));
-        let segment = file.segments().find(is_code)?;
+        let is_code = |flags| matches!(flags, SegmentFlags::Elf { p_flags, .. } if p_flags.contains(PF_X));
+        let segment = file.segments().find(|segment| is_code(segment.flags()))?;
         let there = segment.address().checked_sub(segment.file_range().0)?.checked_add(self.offset)?;
         self.code.start.checked_sub(there)
     }
@@ -125,6 +138,7 @@ mod tests {
         let wanted = [
             code("/usr/bin/network agent", 0x55f0_c010_0000..0x55f0_c090_0000, 0xff000),
             code("/lib/libc.so.6 (deleted)", 0x7f00_0000_2000..0x7f00_0000_3000, 0x1000),
+            code(VDSO, 0x7fff_0000_0000..0x7fff_0000_2000, 0),
         ];
         assert_eq!(parse(maps), wanted);
     }
@@ -138,5 +152,7 @@ mod tests {
         assert_eq!(names.len(), 2, "{names:?}");
         assert!(names.values().all(|name| name == "network_agent::debugging::modules::executable"), "{names:?}");
         assert!(own.unwind_tables().is_some());
+        let kernels = all.iter().find(|mapped| mapped.path == VDSO);
+        assert!(kernels.is_none_or(|kernels| kernels.unwind_tables().is_some()), "{kernels:?}");
     }
 }

@@ -32,11 +32,26 @@ const FREE: u8 = 0;
 const WRITING: u8 = 1;
 const FULL: u8 = 2;
 
-static SLOT: OnceLock<Box<[Slot]>> = OnceLock::new();
-static SAMPLES: AtomicBool = AtomicBool::new(false);
-static LOST: AtomicU64 = AtomicU64::new(0);
+/// Made by the first profile, and kept: a signal that comes late must find it.
+static STORE: OnceLock<Store> = OnceLock::new();
+
+/// What the handler and the reader share.
+#[derive(Debug)]
+struct Store {
+    /// Whether a profile is being taken.
+    open: AtomicBool,
+    slots: Box<[Slot]>,
+    lost: AtomicU64,
+}
+
+impl Store {
+    fn new() -> Self {
+        Self { open: AtomicBool::new(false), slots: (0..SLOTS).map(|_| Slot::new()).collect(), lost: AtomicU64::new(0) }
+    }
+}
 
 /// Room for one sample. Only who has moved `state` to `WRITING` writes the other fields.
+#[derive(Debug)]
 struct Slot {
     state: AtomicU8,
     thread: AtomicI32,
@@ -47,23 +62,26 @@ struct Slot {
     /// Words of `stack` that were read.
     length: AtomicUsize,
     /// What is at `sp` and above.
-    stack: [AtomicU64; WORDS],
+    stack: Box<[AtomicU64]>,
 }
 
 impl Slot {
-    const fn new() -> Self {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
+    fn new() -> Self {
         Self {
             state: AtomicU8::new(FREE),
             thread: AtomicI32::new(0),
-            pc: ZERO,
-            sp: ZERO,
-            fp: ZERO,
-            lr: ZERO,
+            pc: AtomicU64::new(0),
+            sp: AtomicU64::new(0),
+            fp: AtomicU64::new(0),
+            lr: AtomicU64::new(0),
             length: AtomicUsize::new(0),
-            stack: [const { AtomicU64::new(0) }; WORDS],
+            stack: empty(),
         }
     }
+}
+
+fn empty() -> Box<[AtomicU64]> {
+    (0..WORDS).map(|_| AtomicU64::new(0)).collect()
 }
 
 /// A sample, to be read while its slot is kept.
@@ -102,27 +120,27 @@ pub(super) struct Registers {
 
 /// Samples are taken as long as this lives. Only one may.
 #[derive(Debug)]
-pub(super) struct Sampler(());
+pub(super) struct Sampler(&'static Store);
 
 impl Sampler {
     /// Starts the timer.
     pub(super) fn start() -> io::Result<Self> {
-        let slots = SLOT.get_or_init(|| (0..SLOTS).map(|_| Slot::new()).collect());
+        let store = STORE.get_or_init(Store::new);
         install()?;
-        for slot in slots {
+        for slot in &store.slots {
             // Left over by the profile before.
             let _ = slot.state.compare_exchange(FULL, FREE, Ordering::Acquire, Ordering::Relaxed);
         }
-        LOST.store(0, Ordering::Relaxed);
-        SAMPLES.store(true, Ordering::Release);
-        let sampler = Self(());
+        store.lost.store(0, Ordering::Relaxed);
+        store.open.store(true, Ordering::Release);
+        let sampler = Self(store);
         set_timer(FREQUENCY)?;
         Ok(sampler)
     }
 
     /// Gives every sample that waits to `take`.
     pub(super) fn drain(&self, mut take: impl FnMut(&Sample<'_>)) {
-        for slot in SLOT.get().into_iter().flatten() {
+        for slot in &self.0.slots {
             if slot.state.load(Ordering::Acquire) == FULL {
                 take(&Sample(slot));
                 slot.state.store(FREE, Ordering::Release);
@@ -132,12 +150,12 @@ impl Sampler {
 
     /// Samples that found no room.
     pub(super) fn lost(&self) -> u64 {
-        LOST.load(Ordering::Relaxed)
+        self.0.lost.load(Ordering::Relaxed)
     }
 
     /// Stops the timer; what waits can still be drained.
     pub(super) fn stop(&self) {
-        SAMPLES.store(false, Ordering::Release);
+        self.0.open.store(false, Ordering::Release);
         // Nothing can be done about it; the handler does nothing any more.
         let _ = set_timer(0);
     }
@@ -185,7 +203,8 @@ fn set_timer(frequency: u32) -> io::Result<()> {
 
 /// Runs on the interrupted thread, at any of its instructions: no lock, no allocation, no panic, `errno` as it was.
 extern "C" fn on_signal(_: c_int, _: *mut siginfo_t, context: *mut c_void) {
-    if !SAMPLES.load(Ordering::Acquire) || context.is_null() {
+    let Some(store) = STORE.get().filter(|store| store.open.load(Ordering::Acquire)) else { return };
+    if context.is_null() {
         return;
     }
     #[expect(unsafe_code, reason = "a signal handler is given pointers")]
@@ -196,13 +215,13 @@ extern "C" fn on_signal(_: c_int, _: *mut siginfo_t, context: *mut c_void) {
         (registers(&*context.cast::<ucontext_t>()), (errno, *errno))
     };
     let claim = |slot: &&Slot| slot.state.compare_exchange(FREE, WRITING, Ordering::Acquire, Ordering::Relaxed).is_ok();
-    match SLOT.get().into_iter().flatten().find(claim) {
+    match store.slots.iter().find(claim) {
         Some(slot) => {
             fill(slot, registers);
             slot.state.store(FULL, Ordering::Release);
         }
         None => {
-            LOST.fetch_add(1, Ordering::Relaxed);
+            store.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
     #[expect(unsafe_code, reason = "errno is the interrupted code's")]
@@ -220,17 +239,17 @@ fn fill(slot: &Slot, registers: Registers) {
     #[expect(unsafe_code, reason = "the standard library has no thread numbers")]
     // SAFETY: the call takes nothing.
     slot.thread.store(unsafe { libc::gettid() }, Ordering::Relaxed);
-    slot.length.store(read_stack(&slot.stack, registers.sp), Ordering::Relaxed);
+    slot.length.store(read(&slot.stack, registers.sp), Ordering::Relaxed);
 }
 
 /// Copies what is at `from` and above, up to the end of what is mapped; how many words. A page that is not there ends it
 /// (`process_vm_readv(2)` is partial by whole parts).
-fn read_stack(stack: &[AtomicU64; WORDS], from: u64) -> usize {
+fn read(stack: &[AtomicU64], from: u64) -> usize {
     let nothing = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
     let mut parts = [nothing; PAGES];
     let mut used = 0;
     let Ok(mut at) = usize::try_from(from) else { return 0 };
-    let mut left = WORDS * WORD;
+    let mut left = size_of_val(stack);
     for part in &mut parts {
         let length = (PAGE - at % PAGE).min(left);
         *part = libc::iovec { iov_base: at as *mut c_void, iov_len: length };
@@ -242,12 +261,19 @@ fn read_stack(stack: &[AtomicU64; WORDS], from: u64) -> usize {
             break;
         }
     }
-    let into = libc::iovec { iov_base: stack.as_ptr().cast_mut().cast(), iov_len: WORDS * WORD };
+    let into = libc::iovec { iov_base: stack.as_ptr().cast_mut().cast(), iov_len: size_of_val(stack) };
     #[expect(unsafe_code, reason = "the kernel reads what may not be mapped, which no safe code can")]
     // SAFETY: the kernel writes no more than the atomics' bytes, which only this thread uses now; what it reads it looks up
     // itself and refuses where nothing is.
-    let read = unsafe { libc::process_vm_readv(libc::getpid(), &raw const into, 1, parts.as_ptr(), used, 0) };
-    usize::try_from(read).unwrap_or(0) / WORD
+    let bytes = unsafe { libc::process_vm_readv(libc::getpid(), &raw const into, 1, parts.as_ptr(), used, 0) };
+    usize::try_from(bytes).unwrap_or(0) / WORD
+}
+
+/// What is at `from` and above in this process: as much as is mapped, at most 32 KiB.
+pub(super) fn memory(from: u64) -> Vec<u8> {
+    let words = empty();
+    let read = read(&words, from);
+    words.iter().take(read).flat_map(|word| word.load(Ordering::Relaxed).to_ne_bytes()).collect()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -279,12 +305,12 @@ mod tests {
         let slot = Box::new(Slot::new());
         let words = [1u64, 2, 3];
         slot.sp.store(words.as_ptr() as u64, Ordering::Relaxed);
-        slot.length.store(read_stack(&slot.stack, words.as_ptr() as u64), Ordering::Relaxed);
+        slot.length.store(read(&slot.stack, words.as_ptr() as u64), Ordering::Relaxed);
         let sample = Sample(&slot);
         let at = words.as_ptr() as u64;
         assert_eq!([0, 8, 16].map(|offset| sample.word(at + offset)), [Some(1), Some(2), Some(3)]);
         assert_eq!((sample.word(at - 8), sample.word(at + 1), sample.word(at + 8 * WORDS as u64)), (None, None, None));
-        assert_eq!(read_stack(&slot.stack, 8), 0, "nothing is at the null page");
-        assert_eq!(read_stack(&slot.stack, u64::MAX - 7), 0);
+        assert_eq!(read(&slot.stack, 8), 0, "nothing is at the null page");
+        assert_eq!(read(&slot.stack, u64::MAX - 7), 0);
     }
 }
