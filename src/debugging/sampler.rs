@@ -243,7 +243,8 @@ fn fill(slot: &Slot, registers: Registers) {
 }
 
 /// Copies what is at `from` and above, up to the end of what is mapped; how many words. A page that is not there ends it
-/// (`process_vm_readv(2)` is partial by whole parts).
+/// (`process_vm_readv(2)` is partial by whole parts). Nothing is read where a sandbox forbids the call: stacks then have one
+/// function, that which ran.
 fn read(stack: &[AtomicU64], from: u64) -> usize {
     let nothing = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
     let mut parts = [nothing; PAGES];
