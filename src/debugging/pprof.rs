@@ -81,10 +81,9 @@ impl Builder {
             comment.push(self.text(&format!("{} samples were lost", profile.lost)));
         }
         let mapping = (1..).zip(&profile.files).map(|(id, file)| self.mapping(id, file)).collect();
-        let function = std::mem::take(&mut self.functions).into_iter().map(|(name, id)| {
-            let name = self.text(&name);
-            messages::Function { id, name, system_name: name }
-        });
+        let function = std::mem::take(&mut self.functions)
+            .into_iter()
+            .map(|(name, id)| messages::Function { id, name: self.text(&name) });
         messages::Profile {
             function: function.collect(),
             sample_type: vec![count, time],
@@ -235,14 +234,13 @@ pub(super) mod messages {
         pub(crate) function_id: u64,
     }
 
+    /// Without the linker's name, pprof takes this one as it is; where both are equal it cuts off what is in angle brackets.
     #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
     pub(crate) struct Function {
         #[prost(uint64, tag = "1")]
         pub(crate) id: u64,
         #[prost(int64, tag = "2")]
         pub(crate) name: i64,
-        #[prost(int64, tag = "3")]
-        pub(crate) system_name: i64,
     }
 
     #[cfg(test)]

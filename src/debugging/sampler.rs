@@ -109,7 +109,7 @@ impl Sample<'_> {
 }
 
 /// Where a thread is.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Registers {
     pub(super) pc: u64,
     pub(super) sp: u64,
@@ -290,11 +290,6 @@ fn registers(context: &ucontext_t) -> Registers {
 fn registers(context: &ucontext_t) -> Registers {
     let of = |register: usize| context.uc_mcontext.regs.get(register).copied().unwrap_or(0);
     Registers { pc: context.uc_mcontext.pc, sp: context.uc_mcontext.sp, fp: of(29), lr: of(30) }
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn registers(_: &ucontext_t) -> Registers {
-    Registers::default()
 }
 
 #[cfg(test)]
