@@ -2,30 +2,23 @@
 //!
 //! A small server for probes and scrapers on this machine. Who connects can ask a short question and has little time for it.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::net::TcpListener;
 
 use crate::export::ExportCounters;
+use crate::serving::{self, Bounds, text};
 use crate::telemetry::prometheus;
 use crate::worker::Watch;
 
-/// Connections at once; stops whoever opens them without end.
-const MAX_CONNECTIONS: usize = 64;
-/// The longest a connection lasts, its request and its answer included; stops who dribbles bytes.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Answers are made at once.
+const BOUNDS: Bounds = Bounds { connections: 64, answer: Duration::ZERO };
 /// A worker that has not turned for so long is stuck.
 const STUCK: Duration = Duration::from_secs(30);
 
@@ -54,32 +47,10 @@ pub(crate) async fn serve(address: SocketAddr, status: Status) {
         }
     };
     tracing::debug!(%address, "Answers probes and gives metrics.");
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let status = status.clone();
-                tokio::spawn(async move {
-                    converse(stream, status).await;
-                    drop(place);
-                });
-            }
-            // Out of descriptors, perhaps: not at once again.
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-    }
-}
-
-async fn converse(stream: TcpStream, status: Status) {
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let answer = answer(request.method(), request.uri().path(), &status);
-        async move { Ok::<_, Infallible>(answer) }
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(PATIENCE / 2).max_buf_size(16 << 10).keep_alive(false);
-    // Whoever breaks off, or is too slow, has had his chance.
-    let _ = timeout(PATIENCE, builder.serve_connection(TokioIo::new(stream), service)).await;
+    serving::serve(listener, BOUNDS, move |request| {
+        std::future::ready(answer(request.method(), request.uri().path(), &status))
+    })
+    .await;
 }
 
 fn answer(method: &Method, path: &str, status: &Status) -> Response<Full<Bytes>> {
@@ -112,11 +83,4 @@ fn verdict(obstacle: Option<String>) -> Response<Full<Bytes>> {
         None => text(StatusCode::OK, "ok\n".to_owned()),
         Some(obstacle) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{obstacle}\n")),
     }
-}
-
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
 }

@@ -16,10 +16,12 @@ use crate::admin::{self, Status};
 use crate::capture::{self, CaptureError, PacketSource, SourceConfig, default_filter};
 use crate::check::describe;
 use crate::config::{Config, Mode};
+use crate::debugging;
 use crate::export::{self, ExportCounters, ExportError, OutputConfig, Spans};
 use crate::metadata::{HostAddresses, NoAddresses};
 use crate::privileges;
 use crate::span::{LocalAddresses, SpanBuilder};
+use crate::telemetry::allocations;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::progress::Progress;
 use crate::telemetry::statistics::Statistics;
@@ -149,7 +151,7 @@ fn start_metrics(config: &Config, crew: &Crew, counters: &Arc<ExportCounters>) -
     config.metrics.as_ref().map(start).transpose()
 }
 
-/// Starts what tells of the agent while it runs live: answers to probes, and a warning when something is being lost.
+/// Starts what tells of the agent while it runs live: answers to probes, profiles, and a warning when something is being lost.
 fn report_on_itself(config: &Config, crew: &Crew, counters: &Arc<ExportCounters>) {
     if matches!(config.source, SourceConfig::File(_)) {
         return;
@@ -160,6 +162,10 @@ fn report_on_itself(config: &Config, crew: &Crew, counters: &Arc<ExportCounters>
         let status =
             Status { workers: workers.clone(), export: export.clone(), config: lines.collect::<String>().into() };
         tokio::spawn(admin::serve(address, status));
+    }
+    if let Some(address) = config.debugging {
+        allocations::count();
+        tokio::spawn(debugging::serve(address, workers.clone()));
     }
     tokio::spawn(async move {
         let now = || Statistics { worker: workers.sum(), export: export.snapshot() };

@@ -54,6 +54,7 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
             lines.push(("workers", live.workers.to_string()));
             let admin = config.admin.map_or_else(|| "off".to_owned(), |address| address.to_string());
             lines.push(("probes, Prometheus", admin));
+            lines.extend(config.debugging.map(|address| ("profiles", address.to_string())));
             lines.push(("filter", live.filter.clone()));
             lines.push(("ring", format!("{} bytes", live.ring_bytes)));
             lines.push(("snap length", format!("{} bytes", live.snap_length)));

@@ -4,7 +4,12 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use network_agent::config::{Config, ConfigError, LogConfig, LogFormat, Terminal};
+use network_agent::telemetry::allocations::CountingAllocator;
 use network_agent::{agent, telemetry};
+
+/// Counts what it is asked for once the configuration says so.
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 /// A configuration that cannot be used (`EX_USAGE` of sysexits.h).
 const BAD_CONFIGURATION: u8 = 64;

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 pub use crate::exchange::ExchangeCounters;
 pub use crate::http::HttpCounters;
 pub use crate::packet::{DecoderLimits, PacketCounters};
-pub use crate::tcp::TcpCounters;
+pub use crate::tcp::{TableSummary, TcpCounters};
 
 /// Bounds and times of the core. Every bound stops growth by hostile or broken input.
 #[derive(Clone, Copy, Debug)]
@@ -162,6 +162,11 @@ impl Pipeline {
             http: self.conversations.http,
             exchange: self.conversations.exchange,
         }
+    }
+
+    /// What the table of connections holds now.
+    pub fn table(&self) -> TableSummary {
+        self.connections.summary()
     }
 }
 

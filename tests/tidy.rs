@@ -9,7 +9,7 @@ use std::process::Command;
 /// The layers of the core and of spans, the inner first. Each may name itself and those before it.
 const LAYERS: [&str; 7] = ["time", "packet", "tcp", "http", "exchange", "pipeline", "span"];
 /// What is outside of them.
-const EDGES: [&str; 11] = [
+const EDGES: [&str; 13] = [
     "capture",
     "worker",
     "metadata",
@@ -21,6 +21,8 @@ const EDGES: [&str; 11] = [
     "netlink",
     "privileges",
     "admin",
+    "serving",
+    "debugging",
 ];
 /// What would make them depend on more than their input.
 const IO: [&str; 14] = [
@@ -141,7 +143,8 @@ fn nothing_is_left_unfinished() {
 /// Names of settings in a text.
 fn variables(text: &str) -> BTreeSet<String> {
     let is_part = |character: char| character.is_ascii_uppercase() || character.is_ascii_digit() || character == '_';
-    let others = ["HTTP_HEADERS", "ADDITIONAL_ATTRIBUTES", "INCLUDE_REQUEST_URL", "LOG_LEVEL", "DEBUG"];
+    let others =
+        ["HTTP_HEADERS", "ADDITIONAL_ATTRIBUTES", "INCLUDE_REQUEST_URL", "LOG_LEVEL", "DEBUG", "DEBUG_ADDRESS"];
     text.split(|character| !is_part(character))
         .filter(|word| !word.ends_with('_') && word.len() > 4)
         .filter(|word| {

@@ -44,6 +44,8 @@ pub struct Config {
     pub metrics: Option<MetricsConfig>,
     /// Where it answers probes and gives metrics; nowhere for a file.
     pub admin: Option<std::net::SocketAddr>,
+    /// Where it gives profiles, with `DEBUG`; nowhere for a file.
+    pub debugging: Option<std::net::SocketAddr>,
     /// What the agent says of itself.
     pub log: LogConfig,
     /// Whether every counter is printed at the end.

@@ -40,6 +40,7 @@ pub(super) fn resolve(raw: &Raw, terminal: Terminal) -> Result<Config, Faults> {
     let source = resolver.source();
     let is_file = matches!(source, SourceConfig::File(_));
     let export = resolver.export(is_file, terminal);
+    let debug = resolver.switch("DEBUG");
     let config = Config {
         own_filter: raw.get("AGENT_FILTER").is_some(),
         pipeline: resolver.pipeline(),
@@ -48,8 +49,9 @@ pub(super) fn resolve(raw: &Raw, terminal: Terminal) -> Result<Config, Faults> {
         own_addresses: resource::own_addresses(&mut resolver),
         metrics: metrics::metrics(&mut resolver, &source, &export.output),
         export,
-        log: resolver.log(),
+        log: resolver.log(debug),
         admin: resolver.admin(),
+        debugging: resolver.debugging(debug),
         stats: resolver.stats(),
         mode: if raw.check { Mode::Check } else { Mode::Run },
         source,
@@ -280,7 +282,21 @@ impl Resolver<'_> {
         self.own("AGENT_ADMIN_ADDRESS", parse).flatten()
     }
 
-    fn log(&mut self) -> LogConfig {
+    /// Where profiles are given; an address that cannot be used is a fault whether they are or not.
+    fn debugging(&mut self, debug: bool) -> Option<SocketAddr> {
+        let address = self.own("DEBUG_ADDRESS", values::address)?;
+        if !debug || self.raw.get("AGENT_READ").is_some() {
+            return None;
+        }
+        if !address.ip().is_loopback() {
+            self.warnings.push(format!(
+                "DEBUG_ADDRESS = {address} lets other machines take profiles, and asks nobody who they are"
+            ));
+        }
+        Some(address)
+    }
+
+    fn log(&mut self, debug: bool) -> LogConfig {
         let level = self.own("LOG_LEVEL", |text| match text.trim().to_ascii_lowercase().as_str() {
             "error" => Ok(tracing::Level::ERROR),
             "warn" | "warning" => Ok(tracing::Level::WARN),
@@ -289,7 +305,7 @@ impl Resolver<'_> {
             "trace" => Ok(tracing::Level::TRACE),
             _ => Err("use error, warn, info, debug or trace".to_owned()),
         });
-        let more = match (self.raw.verbose, self.switch("DEBUG")) {
+        let more = match (self.raw.verbose, debug) {
             (0, false) => tracing::Level::ERROR,
             (0 | 1, _) => tracing::Level::DEBUG,
             _ => tracing::Level::TRACE,

@@ -64,11 +64,8 @@ impl Setting {
 }
 
 /// Variables of the old Honeycomb Network Agent that mean nothing here, and what to use instead.
-pub(super) const OBSOLETE: [(&str, &str); 3] = [
-    ("HANDLER_TYPE", "spans are always exported with OTLP"),
-    ("DEBUG_ADDRESS", "this version serves no profiling"),
-    ("OTEL_TRACES_ENABLED", "use OTEL_TRACES_EXPORTER=none"),
-];
+pub(super) const OBSOLETE: [(&str, &str); 2] =
+    [("HANDLER_TYPE", "spans are always exported with OTLP"), ("OTEL_TRACES_ENABLED", "use OTEL_TRACES_EXPORTER=none")];
 
 const fn flag(
     group: Group,
@@ -349,7 +346,15 @@ pub const SETTINGS: &[Setting] = &[
         "Where the agent answers /livez, /readyz, /metrics and /config; off: nowhere. Of a file it does not",
     ),
     flag(Messages, "LOG_LEVEL", "log-level", "LEVEL", "info", "error, warn, info, debug or trace"),
-    flag(Messages, "DEBUG", "debug", "", "false", "The same as --log-level debug"),
+    flag(Messages, "DEBUG", "debug", "", "false", "The same as --log-level debug, and profiling at DEBUG_ADDRESS"),
+    flag(
+        Messages,
+        "DEBUG_ADDRESS",
+        "debug-address",
+        "HOST:PORT",
+        "localhost:6060",
+        "Where the agent gives profiles, allocations and a summary of its connections with DEBUG=true. Of a file it does not",
+    ),
     flag(Messages, "AGENT_LOG_FORMAT", "log-format", "FORMAT", "text", "text or json"),
     flag(
         Messages,

@@ -114,3 +114,29 @@ fn obsolete_variables_are_named() {
     let config = load(&["--read", "x"], &[("HANDLER_TYPE", "libhoney")]).unwrap();
     assert!(config.warnings[0].starts_with("HANDLER_TYPE"));
 }
+
+#[test]
+fn profiles_are_given_with_debug_while_capturing_and_on_this_machine() {
+    let address = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let arguments = [&["--export", "none"], arguments].concat();
+        let config = load(&arguments, environment).unwrap();
+        (config.debugging.map(|address| address.to_string()), config.warnings.len())
+    };
+    assert_eq!(address(&[], &[]), (None, 0));
+    assert_eq!(address(&[], &[("DEBUG_ADDRESS", "0.0.0.0:1")]), (None, 0));
+    assert_eq!(address(&["--read", "x", "--debug"], &[]), (None, 0));
+    assert_eq!(address(&[], &[("DEBUG", "true")]), (Some("127.0.0.1:6060".to_owned()), 0));
+    assert_eq!(address(&["--debug"], &[("DEBUG_ADDRESS", "[::1]:7")]), (Some("[::1]:7".to_owned()), 0));
+    assert_eq!(address(&["--debug", "--debug-address", "0.0.0.0:1"], &[]), (Some("0.0.0.0:1".to_owned()), 1));
+}
+
+#[test]
+fn an_address_for_profiles_that_cannot_be_used_is_a_fault_and_debug_one_only() {
+    let environment = [("DEBUG_ADDRESS", "example.com:6060"), ("DEBUG", "perhaps")];
+    let ConfigError::Faults(Faults(faults)) = load(&["--export", "none"], &environment).unwrap_err() else {
+        panic!("faults are what it has")
+    };
+    let named: Vec<_> = faults.iter().map(|fault| fault.setting.as_str()).collect();
+    assert_eq!(named, ["DEBUG", "DEBUG_ADDRESS"]);
+    assert!(faults[1].remedy.contains("localhost:6060"), "{}", faults[1].remedy);
+}

@@ -1,5 +1,6 @@
 //! Texts → sizes, times, switches, lists and pairs.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -57,6 +58,14 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
         Ok(number) if number > 0 => Ok(number),
         _ => Err("use a whole number of at least 1".to_owned()),
     }
+}
+
+/// Where to listen: an IP address, or `localhost`, and a port. Other names would have to be looked up.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let remedy = "use localhost or an IP address, and a port, such as localhost:6060";
+    local.as_deref().unwrap_or(text).parse().map_err(|_| remedy.to_owned())
 }
 
 /// Elements between commas, trimmed, without empty ones.
@@ -117,6 +126,23 @@ mod tests {
         }
         for text in ["", "5", "s", "-5s", "1d"] {
             assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_numbers_or_this_machine() {
+        for (text, wanted) in [
+            ("localhost:6060", "127.0.0.1:6060"),
+            (" 10.0.0.1:1 ", "10.0.0.1:1"),
+            ("[::1]:6060", "[::1]:6060"),
+            ("0.0.0.0:6060", "0.0.0.0:6060"),
+        ] {
+            assert_eq!(address(text).map(|address| address.to_string()), Ok(wanted.to_owned()), "{text}");
+        }
+        for text in
+            ["", "localhost", ":6060", "6060", "example.com:6060", "localhost:port", "127.0.0.1", "localhost:65536"]
+        {
+            assert!(address(text).is_err(), "{text}");
         }
     }
 

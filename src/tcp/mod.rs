@@ -14,6 +14,7 @@ mod recency;
 mod slots;
 mod table;
 
+pub use recency::{TableClass, TableSummary};
 pub use table::{ConnectionTable, TcpCounters, TcpLimits};
 
 /// One of the two directions of a connection: from the endpoint that sorts lower, or to it.

@@ -38,8 +38,49 @@ const WEIGHTS: [u32; 3] = [8 << 10, 64 << 10, 512 << 10];
 /// One queue for each rank, but several for the last, by weight.
 const QUEUES: usize = RANKS.len() + WEIGHTS.len();
 
-/// The queues. Invariants: every index that was placed and not removed is in exactly one queue; a queue's bytes are the
-/// sum over its entries.
+/// The connections of one class.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TableClass {
+    /// How many there are.
+    pub connections: u64,
+    /// Bytes of memory that they take.
+    pub bytes: u64,
+}
+
+/// What a table holds, by class: what is lost when a connection goes, and how heavy it is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct TableSummary([TableClass; QUEUES]);
+
+impl TableSummary {
+    /// The classes and what they mean, in the order in which their connections are given up.
+    const WORDS: [(&'static str, &'static str); QUEUES] = [
+        ("closed", "over; kept for late copies of their packets"),
+        ("fresh", "no payload yet, or too little to tell"),
+        ("opaque", "not HTTP"),
+        ("quiet", "HTTP, no exchange open"),
+        ("busy", "an exchange open, below 8 KiB"),
+        ("busy_8k", "likewise, from 8 KiB"),
+        ("busy_64k", "likewise, from 64 KiB"),
+        ("busy_512k", "likewise, from 512 KiB"),
+    ];
+
+    /// Each class: its name, what it means, what is in it.
+    pub fn classes(&self) -> impl Iterator<Item = (&'static str, &'static str, TableClass)> {
+        Self::WORDS.into_iter().zip(self.0).map(|((name, words), class)| (name, words, class))
+    }
+}
+
+impl std::ops::AddAssign for TableSummary {
+    fn add_assign(&mut self, other: Self) {
+        for (class, other) in self.0.iter_mut().zip(other.0) {
+            class.connections += other.connections;
+            class.bytes += other.bytes;
+        }
+    }
+}
+
+/// The queues. Invariants: every index that was placed and not removed is in exactly one queue; a queue's length and bytes
+/// are the sums over its entries.
 #[derive(Debug, Default)]
 pub(super) struct Recency {
     links: Vec<Link>,
@@ -63,12 +104,13 @@ struct Link {
 struct Queue {
     front: u32,
     back: u32,
+    length: usize,
     bytes: usize,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { front: NONE, back: NONE, bytes: 0 }
+        Self { front: NONE, back: NONE, length: 0, bytes: 0 }
     }
 }
 
@@ -128,6 +170,12 @@ impl Recency {
         self.queues.iter().map(|queue| queue.bytes).sum()
     }
 
+    /// How many entries there are of each class, and their memory.
+    pub(super) fn summary(&self) -> TableSummary {
+        let class = |queue: Queue| TableClass { connections: queue.length as u64, bytes: queue.bytes as u64 };
+        TableSummary(self.queues.map(class))
+    }
+
     /// When the front of a rank's queues was placed: no entry was used before, perhaps since.
     pub(super) fn front_placed(&self, rank: Rank) -> Option<Timestamp> {
         self.fronts(rank).map(|(_, link)| link.placed).min()
@@ -166,6 +214,7 @@ impl Recency {
     fn append(&mut self, index: u32) {
         let Some(Link { queue, bytes, .. }) = self.links.get(index as usize).copied() else { return };
         let Some(queue) = self.queues.get_mut(usize::from(queue)) else { return };
+        queue.length += 1;
         queue.bytes += bytes as usize;
         let back = std::mem::replace(&mut queue.back, index);
         if back == NONE {
@@ -189,6 +238,7 @@ impl Recency {
             next.previous = link.previous;
         }
         let Some(queue) = self.queues.get_mut(usize::from(link.queue)) else { return };
+        queue.length -= 1;
         queue.bytes -= link.bytes as usize;
         if queue.front == index {
             queue.front = link.next;
@@ -263,6 +313,14 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(recency.bytes(), twin.iter().map(|entry| entry.3).sum::<usize>());
+                for (class, (_, _, found)) in recency.summary().classes().enumerate() {
+                    let of_class = |entry: &&(u32, Rank, u64, usize)| {
+                        usize::from(queue_of(entry.1, u32::try_from(entry.3).unwrap())) == class
+                    };
+                    let bytes: usize = twin.iter().filter(of_class).map(|entry| entry.3).sum();
+                    prop_assert_eq!(found.connections, twin.iter().filter(of_class).count() as u64);
+                    prop_assert_eq!(found.bytes, bytes as u64);
+                }
                 let idle: usize = twin.iter().filter(|entry| entry.1 != Rank::Busy).map(|entry| entry.3).sum();
                 let spared = 1 << 19;
                 let dearest = recency.dearest(spared);

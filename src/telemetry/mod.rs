@@ -1,5 +1,6 @@
 //! The agent's own voice, on standard error: logs, progress, and what it has counted.
 
+pub mod allocations;
 mod families;
 pub mod logging;
 pub mod metrics;

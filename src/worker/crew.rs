@@ -83,6 +83,7 @@ fn sum(snapshots: Vec<WorkerSnapshot>) -> WorkerSnapshot {
     let mut all = WorkerSnapshot::default();
     for one in snapshots {
         all.counters += one.counters;
+        all.table += one.table;
         all.capture = all.capture.plus(one.capture);
         all.position = all.position.max(one.position);
         all.exchanges_dropped = all.exchanges_dropped.max(one.exchanges_dropped);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::oneshot;
 
 use crate::capture::{CaptureError, CaptureStatistics, PacketSource, Received};
-use crate::pipeline::{Pipeline, PipelineCounters};
+use crate::pipeline::{Pipeline, PipelineCounters, TableSummary};
 use crate::time::Timestamp;
 
 mod crew;
@@ -49,6 +49,8 @@ impl Stop {
 pub struct WorkerSnapshot {
     /// What the pipeline has counted.
     pub counters: PipelineCounters,
+    /// What the table of connections holds.
+    pub table: TableSummary,
     /// What the source has counted.
     pub capture: CaptureStatistics,
     /// Bytes of the file that have been read ([`PacketSource::position`]).
@@ -208,6 +210,7 @@ impl Worker {
         let published = Instant::now();
         let now = WorkerSnapshot {
             counters: self.pipeline.counters(),
+            table: self.pipeline.table(),
             capture: self.source.statistics(),
             position: self.source.position(),
             exchanges_dropped: self.dropped.items(),

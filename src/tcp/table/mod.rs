@@ -15,7 +15,7 @@ pub use limits::{TcpCounters, TcpLimits};
 
 use super::connection::{Context, Streams, Verdict};
 use super::key::FlowKey;
-use super::recency::{RANKS, Rank, Recency};
+use super::recency::{RANKS, Rank, Recency, TableSummary};
 use super::slots::Slots;
 use super::{Direction, Finish, Flow, Interest, Origin, StreamHandler};
 use crate::packet::{Segment, SequenceNumber, TcpFlags};
@@ -187,6 +187,11 @@ impl<S> ConnectionTable<S> {
     /// What was counted so far.
     pub fn counters(&self) -> TcpCounters {
         TcpCounters { active: self.entries.len() as u64, memory: self.recency.bytes() as u64, ..self.counters }
+    }
+
+    /// What is in the table now, by class; the cost does not depend on how much that is.
+    pub fn summary(&self) -> TableSummary {
+        self.recency.summary()
     }
 
     /// Bytes held out of order now.
