@@ -281,8 +281,9 @@ fn a_request_that_the_snap_length_hides_takes_no_other_s_response() {
     bench.arrive(Direction::Up);
     bench.answer(2);
     bench.finish(Finish::Closed(Timestamp::from_nanos(60_000_000)));
-    assert_eq!(bench.said(), ["/0=200!", "/2=202"]);
-    assert_eq!(bench.counters.unmatched_responses, 1);
+    // Two answers to what the server had received at once: the client does not wait, and more may be hidden.
+    assert_eq!(bench.said(), ["/0=200!", "/2=-!"]);
+    assert_eq!(bench.counters.unmatched_responses, 2);
 }
 
 #[test]
