@@ -14,16 +14,46 @@ import tempfile
 import time
 
 PORT = 8080
+# Name, options of wrk, path, and what goes on beside it.
 LOADS = [
-    ("keep-alive, 50 connections", ["--connections", "50"], "/small"),
-    ("a new connection for each request", ["--connections", "50", "--header", "Connection: close"], "/small"),
-    ("bodies of 64 KiB", ["--connections", "50"], "/large"),
-    ("2,000 connections", ["--connections", "2000"], "/small"),
+    ("keep-alive, 50 connections", ["--connections", "50"], "/small", None),
+    ("a new connection for each request", ["--connections", "50", "--header", "Connection: close"], "/small", None),
+    ("bodies of 64 KiB", ["--connections", "50"], "/large", None),
+    ("2,000 connections", ["--connections", "2000"], "/small", None),
+    ("10,000 idle connections beside it", ["--connections", "50"], "/small", "idle"),
+    ("as many packets that are no HTTP", ["--connections", "50"], "/small", "noise"),
 ]
-NGINX = """daemon off; worker_processes 1; pid {folder}/nginx.pid; worker_rlimit_nofile 20000;
-events {{ worker_connections 10000; }}
+# Opens connections with one exchange each and holds them; they end with the program.
+IDLE = """
+import resource, socket, time
+resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
+held = []
+for _ in range(10000):
+    held.append(socket.create_connection(("127.0.0.1", %d)))
+    held[-1].sendall(b"GET /small HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    held[-1].recv(4096)
+print("held", flush=True)
+time.sleep(600)
+"""
+# Sends small messages of a protocol of its own over one connection; each is a packet.
+NOISE = """
+import socket, threading
+server = socket.create_server(("127.0.0.1", 9999))
+def drain():
+    connection = server.accept()[0]
+    while connection.recv(1 << 20):
+        pass
+threading.Thread(target=drain, daemon=True).start()
+client = socket.create_connection(("127.0.0.1", 9999))
+client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+print("sends", flush=True)
+while True:
+    client.sendall(b"\\x00\\x01binary" * 12)
+"""
+NGINX = """daemon off; worker_processes 1; pid {folder}/nginx.pid; worker_rlimit_nofile 40000;
+events {{ worker_connections 20000; }}
 http {{
-    access_log off; keepalive_requests 10000000; default_type text/plain;
+    access_log off; keepalive_requests 10000000; keepalive_timeout 600; default_type text/plain;
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
     server {{ listen {port} backlog=4096; root {folder}; location = /small {{ return 200 "hello world\\n"; }} }}
@@ -67,15 +97,35 @@ def peak_memory(pid):
     return int(re.search(r"VmHWM:\s+(\d+)", status).group(1))
 
 
+class Beside:
+    """What goes on beside a load, until the scope ends."""
+
+    def __init__(self, network, name):
+        self.network, self.name, self.program = network, name, None
+
+    def __enter__(self):
+        if self.name:
+            text = {"idle": IDLE % PORT, "noise": NOISE}[self.name]
+            self.program = self.network.start(sys.executable, "-c", text, stdout=subprocess.PIPE, text=True)
+            self.program.stdout.readline()
+
+    def __exit__(self, *_):
+        if self.program:
+            self.program.kill()
+            self.program.wait(timeout=30)
+
+
 def measure(network, binary, folder, load, seconds):
-    name, options, path = load
-    _, alone = network.load(options, path, seconds)
+    name, options, path, beside = load
+    with Beside(network, beside):
+        _, alone = network.load(options, path, seconds)
     statistics = os.path.join(folder, "statistics")
     with open(statistics, "w", encoding="utf-8") as errors:
         agent = network.start("env", "-i", binary, "--export", "none", "--stats", "json", "--admin-address", "off",
                               stderr=errors, stdout=subprocess.DEVNULL)
         time.sleep(1)
-        requests, watched = network.load(options, path, seconds)
+        with Beside(network, beside):
+            requests, watched = network.load(options, path, seconds)
         time.sleep(1)
         cpu, memory = cpu_seconds(agent.pid), peak_memory(agent.pid)
         agent.terminate()
@@ -93,8 +143,10 @@ def measure(network, binary, folder, load, seconds):
         # wrk leaves the last request of each connection out.
         "recall_percent": 100.0 * min(answered, requests) / requests,
         "kernel_drops": counts["capture.dropped_by_kernel"],
+        "packets": counts["packet.packets"],
         "spans": counts["export.spans_exported"],
         "cpu_us_per_exchange": 1e6 * cpu / max(exchanges, 1),
+        "cpu_us_per_packet": 1e6 * cpu / max(counts["packet.packets"], 1),
         "peak_memory_kib": memory,
     }
 
@@ -124,7 +176,7 @@ def main():
                     f"{found['load']:<36} {found['requests_per_second_watched']:>9.0f}/s"
                     f" ({found['requests_per_second_alone']:.0f} alone)  recall {found['recall_percent']:.3f} %"
                     f"  drops {found['kernel_drops']}  {found['cpu_us_per_exchange']:.2f} µs CPU an exchange"
-                    f"  {found['peak_memory_kib'] / 1024:.1f} MiB",
+                    f", {found['cpu_us_per_packet']:.2f} a packet  {found['peak_memory_kib'] / 1024:.1f} MiB",
                     flush=True,
                 )
         finally:

@@ -34,6 +34,10 @@ const GATHER: Duration = Duration::from_millis(40);
 const LAG: Duration = Duration::from_millis(200);
 /// Packets taken from one ring by one call of [`PacketSource::receive`].
 const BATCH: usize = 4096;
+/// So few packets at once are large ones that fill the kernel's blocks: to wake for each block costs more than they do.
+const FEW: usize = 256;
+/// How long they are let gather. A ring holds what ten gigabits a second bring in this time several times over.
+const REST: Duration = Duration::from_millis(1);
 
 /// One worker's share of a live capture. Packets of different rings may be handed over out of order.
 pub struct LiveSource {
@@ -43,6 +47,8 @@ pub struct LiveSource {
     /// Tells of interfaces that come and go; none when all count, whatever they are.
     notices: Option<Notices>,
     teller: Teller,
+    /// The last turn brought few packets.
+    rests: bool,
 }
 
 /// Which of the workers speaks of what all of them see.
@@ -90,7 +96,8 @@ impl LiveSource {
             let notices =
                 notices.map_err(|error| CaptureError::Failed(format!("the kernel gives no notices: {error}")))?;
             let teller = if worker == 0 { Teller::First } else { Teller::Other };
-            let source = Self { rings, selection: selection.clone(), choice: choice.clone(), notices, teller };
+            let source =
+                Self { rings, selection: selection.clone(), choice: choice.clone(), notices, teller, rests: false };
             source.promiscuous(config, &there);
             sources.push(source);
         }
@@ -112,6 +119,13 @@ impl LiveSource {
                     tracing::warn!(%error, "Interface {} cannot be made promiscuous.", interface.name);
                 }
             }
+        }
+    }
+
+    /// Lets packets gather where few came at once.
+    fn rest(&mut self) {
+        if std::mem::take(&mut self.rests) {
+            std::thread::sleep(REST);
         }
     }
 
@@ -157,6 +171,7 @@ impl LiveSource {
 
 impl PacketSource for LiveSource {
     fn receive(&mut self, wait: Duration, handle: &mut dyn FnMut(&RawPacket<'_>)) -> Result<Received, CaptureError> {
+        self.rest();
         let ready = self.wait(wait)?;
         let mut count = 0;
         let mut counted = |packet: &RawPacket<'_>| {
@@ -169,6 +184,7 @@ impl PacketSource for LiveSource {
         if ready.get(self.rings.len()) == Some(&true) {
             self.follow_interfaces()?;
         }
+        self.rests = (1..FEW).contains(&count);
         Ok(if count > 0 { Received::Packets(count) } else { Received::Idle { at: present() } })
     }
 
