@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 /// Beside what each test asks of the agent: an agent built without optimisation shall lose nothing.
 const ROOM: [&str; 4] = ["--ring-bytes", "128MiB", "--queue-bytes", "256MiB"];
-const REQUESTS: usize = 500;
+const REQUESTS: usize = 400;
 
 const SERVER: u64 = 2;
 const CLIENT: u64 = 3;
@@ -175,7 +175,7 @@ impl<'a> Pod<'a> {
 /// One pod stays, and others come and go in mid-load. An agent on all interfaces and one on a pattern miss nothing.
 #[test]
 fn pods_that_come_and_go_under_load_are_reported_and_cost_nothing() {
-    const LAST: usize = 6;
+    const LAST: usize = 5;
     let Some(node) = Namespace::new() else { return };
     let folder = TempDir::new().unwrap();
     let _server = serve(&node, folder.path());
@@ -188,10 +188,10 @@ fn pods_that_come_and_go_under_load_are_reported_and_cost_nothing() {
         let Some(pod) = Pod::new(&node, number) else { return };
         wait_for("the agent to notice the pod", || follows(&agents[1], &format!("veth{number}")));
         let coming = pod.load(&format!("pod{number}"), folder.path());
-        coming.wait_for(200);
+        coming.wait_for(100);
         pod.cut();
         completed.extend(coming.stop());
-        if number == 3 {
+        if number == 2 {
             before = agents.iter().map(|agent| (agent.memory(), agent.descriptors())).collect();
         }
     }
@@ -205,7 +205,7 @@ fn pods_that_come_and_go_under_load_are_reported_and_cost_nothing() {
         assert!(open <= CONNECTIONS * LAST, "{open} spans of requests that were cut off");
     }
     for ((memory, descriptors), (later, then)) in before.into_iter().zip(after) {
-        assert!(later < memory + (8 << 20), "memory grew from {memory} to {later} bytes");
+        assert!(later < memory + (16 << 20), "memory grew from {memory} to {later} bytes");
         assert!(then <= descriptors, "there were {descriptors} descriptors, and then {then}");
     }
 }

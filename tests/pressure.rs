@@ -11,7 +11,7 @@ mod laboratory;
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant, SystemTime};
 
-use laboratory::web::{CONNECTIONS, Load, beside, metrics, serve};
+use laboratory::web::{CONNECTIONS, Load, beside, metrics, python, serve};
 use laboratory::{Agent, Namespace, Running, SERVER, attribute, exists, join, run, skip, wait_for};
 use tempfile::TempDir;
 
@@ -100,7 +100,7 @@ fn capture_goes_on_while_the_destination_is_stuck_and_what_is_dropped_is_counted
 const STUCK: &str = "4999";
 
 fn stuck(namespace: &Namespace) -> Running {
-    let mut command = namespace.command("python3");
+    let mut command = namespace.command(python());
     let server = Running::start(command.arg(beside("stuck.py")).arg(STUCK));
     wait_for("the destination to listen", || {
         !run(namespace.command("ss").args(["-Hltn", &format!("sport = :{STUCK}")])).stdout.is_empty()

@@ -156,7 +156,7 @@ impl Agent {
         let status = self.end_by(signal);
         assert!(status.success(), "{status}: {}", self.messages());
         let text = fs::read_to_string(&self.spans).unwrap();
-        text.lines().flat_map(|line| spans(&serde_json::from_str(line).unwrap())).collect()
+        text.lines().flat_map(|line| spans(serde_json::from_str(line).unwrap())).collect()
     }
 
     /// Sends it a signal and waits until it has ended, well or not.
@@ -193,10 +193,13 @@ impl Agent {
 }
 
 /// The spans of one `ExportTraceServiceRequest`.
-pub fn spans(request: &Value) -> Vec<Value> {
-    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let scopes = list(request, "resourceSpans").into_iter().flat_map(|resource| list(&resource, "scopeSpans"));
-    scopes.flat_map(|scope| list(&scope, "spans")).collect()
+fn spans(request: Value) -> Vec<Value> {
+    let list = |mut value: Value, key: &str| match value.get_mut(key).map(Value::take) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    };
+    let scopes = list(request, "resourceSpans").into_iter().flat_map(|resource| list(resource, "scopeSpans"));
+    scopes.flat_map(|scope| list(scope, "spans")).collect()
 }
 
 /// Looks again and again until it is so, and fails after a minute.

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use super::{Namespace, Running, exists, run, wait_for};
 
@@ -59,6 +60,15 @@ http {{
     )
 }
 
+/// The interpreter itself: what is called `python3` may be a script that looks for it, and that takes its time.
+pub fn python() -> &'static str {
+    static PATH: OnceLock<String> = OnceLock::new();
+    PATH.get_or_init(|| {
+        let found = run(Command::new("python3").args(["-c", "import sys; print(sys.executable)"]));
+        String::from_utf8(found.stdout).unwrap().trim().to_owned()
+    })
+}
+
 /// A file of `tests/live`.
 pub fn beside(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live").join(name)
@@ -99,7 +109,7 @@ impl Load {
     ) -> Self {
         let log = folder.join(format!("log-{prefix}"));
         let (connections, requests) = (CONNECTIONS.to_string(), requests.unwrap_or(0).to_string());
-        let mut command = namespace.command("python3");
+        let mut command = namespace.command(python());
         command.arg(beside("load.py")).args([host, PORT, prefix, &connections, &requests]).args(headers);
         let lines = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         // A connection that breaks is a matter of the test, and shows in the log.
