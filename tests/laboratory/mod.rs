@@ -148,25 +148,30 @@ impl Agent {
 
     /// Stops it as a user does and gives back its spans, in the order of their output.
     pub fn stop(self) -> Vec<Value> {
-        self.stop_by("INT")
+        self.signal("INT");
+        self.finish()
     }
 
-    /// As [`Self::stop`], by another signal.
-    pub fn stop_by(mut self, signal: &str) -> Vec<Value> {
-        let status = self.end_by(signal);
+    /// Waits until it has ended, well, and gives back its spans.
+    pub fn finish(mut self) -> Vec<Value> {
+        let status = self.wait();
         assert!(status.success(), "{status}: {}", self.messages());
         let text = fs::read_to_string(&self.spans).unwrap();
         text.lines().flat_map(|line| spans(serde_json::from_str(line).unwrap())).collect()
     }
 
-    /// Sends it a signal and waits until it has ended, well or not.
-    pub fn end_by(&mut self, signal: &str) -> ExitStatus {
-        let pid = self.running.child.id().to_string();
-        run(Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]));
+    /// Waits until it has ended, well or not.
+    pub fn wait(&mut self) -> ExitStatus {
         wait_for("the agent to end", || self.running.has_ended());
         // Shown when the test fails.
         println!("{}", self.messages());
         self.running.child.wait().unwrap()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.running.child.id().to_string();
+        run(Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]));
     }
 
     /// What it has said.
