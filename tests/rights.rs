@@ -78,7 +78,7 @@ fn copy(folder: &Path, name: &str) -> PathBuf {
 
 #[test]
 fn who_has_the_capability_alone_sees_what_root_sees() {
-    let (Some(copies), Some(namespace)) = (Copies::new(), Namespace::new()) else { return };
+    let (Some(namespace), Some(copies)) = (Namespace::new(), Copies::new()) else { return };
     let folder = TempDir::new().unwrap();
     let _server = serve(&namespace, folder.path());
     let plain = copies.plain.to_str().unwrap();
@@ -126,7 +126,7 @@ fn assert_no_rights_are_left(user: &str, agent: &Agent) {
 
 #[test]
 fn without_the_capability_the_agent_ends_and_tells_how_to_give_it() {
-    let (Some(copies), Some(namespace)) = (Copies::new(), Namespace::new()) else { return };
+    let (Some(namespace), Some(copies)) = (Namespace::new(), Copies::new()) else { return };
     // The second is what a container has whose image carries the capability and whose runtime does not.
     for path in [Some(copies.plain.clone()), copies.with_capability()].into_iter().flatten() {
         let mut command = namespace.command("env");
