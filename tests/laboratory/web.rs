@@ -125,7 +125,9 @@ impl Load {
             let (path, at) = line.split_once(' ').unwrap();
             Completed { path: path.to_owned(), at: at.parse().unwrap() }
         };
-        text.lines().map(completed).collect()
+        // The last line may still be on its way.
+        let whole = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
+        whole.lines().map(completed).collect()
     }
 
     /// Comes back when at least `count` requests were completed.
