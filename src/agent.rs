@@ -270,7 +270,7 @@ fn local_addresses(config: &Config) -> Arc<dyn LocalAddresses + Send + Sync> {
     match config.source {
         SourceConfig::File(_) => Arc::new(NoAddresses),
         SourceConfig::Live(_) => {
-            let host = HostAddresses::of_interfaces(config.own_addresses.iter().copied());
+            let host = HostAddresses::of_interfaces(config.own_addresses.iter().copied()).with(config.networks.clone());
             tokio::spawn(host.clone().follow());
             Arc::new(host)
         }

@@ -8,21 +8,15 @@
 mod laboratory;
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::fs;
 
-use laboratory::{Agent, Namespace, Running, attribute, exists, ip, run, skip, wait_for};
+use laboratory::web::{PORT, beside, serve};
+use laboratory::{Agent, Namespace, SERVER, attribute, exists, ip, join, run, skip};
 use serde_json::Value;
 use tempfile::TempDir;
 
 const REQUESTS: usize = 10_000;
 const CONNECTIONS: usize = 8;
-const PORT: &str = "8080";
-
-/// The server's and the client's address where they are in two namespaces.
-const SERVER: &str = "192.0.2.1";
-const CLIENT: &str = "192.0.2.2";
 
 #[test]
 fn ten_thousand_requests_on_loopback_are_ten_thousand_spans() {
@@ -79,11 +73,7 @@ fn what_curl_does_is_reported_as_it_was() {
 /// The agent stands at the server's end of the pair, whose interface is called `server`.
 fn over_a_veth_pair(interface: &str) {
     let (Some(near), Some(far)) = (Namespace::new(), Namespace::new()) else { return };
-    ip(&["-n", &near.name, "link", "add", "server", "type", "veth", "peer", "name", "client", "netns", &far.name]);
-    for (namespace, end, address) in [(&near, "server", SERVER), (&far, "client", CLIENT)] {
-        ip(&["-n", &namespace.name, "address", "add", &format!("{address}/24"), "dev", end]);
-        ip(&["-n", &namespace.name, "link", "set", end, "up"]);
-    }
+    join(&near, &far);
     let folder = TempDir::new().unwrap();
     let _server = serve(&near, folder.path());
     let agent = Agent::start(&near, interface, folder.path());
@@ -226,57 +216,4 @@ impl Seen {
             incomplete: attribute(span, "network_agent.capture.incomplete").is_some(),
         }
     }
-}
-
-/// Starts nginx, or what stands in for it where there is none; comes back when it listens.
-fn serve(namespace: &Namespace, folder: &Path) -> Running {
-    let mut command = if exists("nginx") {
-        let configuration = folder.join("nginx.conf");
-        fs::write(&configuration, nginx_configuration(folder)).unwrap();
-        let mut nginx = namespace.command("nginx");
-        nginx.arg("-p").arg(folder).arg("-c").arg(configuration).args(["-e", "stderr"]);
-        nginx
-    } else {
-        let mut python = namespace.command("python3");
-        python.arg(beside("server.py")).arg(PORT);
-        python
-    };
-    let log = folder.join("server");
-    let mut server = Running::start(command.stdout(Stdio::null()).stderr(File::create(&log).unwrap()));
-    let listening = format!("sport = :{PORT}");
-    wait_for("the server to listen", || {
-        assert!(!server.has_ended(), "the server has ended: {}", fs::read_to_string(&log).unwrap());
-        !run(namespace.command("ss").args(["-Hltn", &listening])).stdout.is_empty()
-    });
-    server
-}
-
-fn nginx_configuration(folder: &Path) -> String {
-    let folder = folder.display();
-    format!(
-        r#"daemon off;
-master_process off;
-pid {folder}/nginx.pid;
-events {{ worker_connections 256; }}
-http {{
-    access_log off;
-    keepalive_requests 100000;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen {PORT};
-        location = /echo {{ add_header x-echo $http_x_number always; return 200 "hello world\n"; }}
-        location = /missing {{ return 404 "not here\n"; }}
-        location / {{ return 200 "hello world\n"; }}
-    }}
-}}
-"#
-    )
-}
-
-fn beside(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live").join(name)
 }

@@ -38,6 +38,8 @@ pub struct Config {
     pub resource: Resource,
     /// This machine's addresses beside those of its interfaces.
     pub own_addresses: Vec<std::net::IpAddr>,
+    /// Networks of its pods, and of machines with an agent.
+    pub networks: crate::metadata::Networks,
     /// Where spans go.
     pub export: ExportConfig,
     /// Where the agent's own metrics go; nowhere for a file.

@@ -47,6 +47,7 @@ pub(super) fn resolve(raw: &Raw, terminal: Terminal) -> Result<Config, Faults> {
         spans: spans::settings(&mut resolver),
         resource: resource::resource(&mut resolver, Signal::Traces),
         own_addresses: resource::own_addresses(&mut resolver),
+        networks: resource::networks(&mut resolver),
         metrics: metrics::metrics(&mut resolver, &source, &export.output),
         export,
         log: resolver.log(debug),

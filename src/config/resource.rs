@@ -1,10 +1,11 @@
-//! Dataset, downward API and attributes given by the user → the resource of all spans.
+//! Dataset, downward API, networks and attributes given by the user → the resource of all spans, and what is local.
 
 use std::net::IpAddr;
 
 use super::destination::{Signal, dataset};
 use super::resolve::Resolver;
 use super::values;
+use crate::metadata::{Network, Networks};
 use crate::span::Resource;
 
 /// Who observed what is sent. What is said later replaces what was said before, but for the dataset and the version.
@@ -60,6 +61,13 @@ pub(super) fn own_addresses(resolver: &mut Resolver<'_>) -> Vec<IpAddr> {
         addresses.extend(resolver.own(variable, parse).unwrap_or_default());
     }
     addresses
+}
+
+/// Networks of the machine's pods, and of all machines and pods where agents run.
+pub(super) fn networks(resolver: &mut Resolver<'_>) -> Networks {
+    let parse = |text: &str| values::list(text).map(str::parse).collect::<Result<Vec<Network>, _>>();
+    let mut given = |variable| resolver.own(variable, parse).unwrap_or_default();
+    Networks { local: given("AGENT_LOCAL_NETWORKS"), cluster: given("AGENT_CLUSTER_NETWORKS") }
 }
 
 /// The machine's own name.

@@ -256,6 +256,22 @@ pub const SETTINGS: &[Setting] = &[
     flag(Identity, "AGENT_POD_IP", "pod-ip", "ADDRESS", "", "The agent's address"),
     flag(Identity, "AGENT_SERVICE_ACCOUNT_NAME", "service-account-name", "NAME", "", "The agent's service account"),
     flag(
+        Identity,
+        "AGENT_LOCAL_NETWORKS",
+        "local-networks",
+        "NETWORK,…",
+        "",
+        "Networks of this node's pods and containers, such as 10.244.1.0/24: they are local, as the node's own addresses are",
+    ),
+    flag(
+        Identity,
+        "AGENT_CLUSTER_NETWORKS",
+        "cluster-networks",
+        "NETWORK,…",
+        "",
+        "Networks of nodes and pods with an agent, such as 10.244.0.0/16: the parent of a server's span is that agent's client span when the request has no trace context",
+    ),
+    flag(
         Limits,
         "AGENT_MAX_MEMORY",
         "max-memory",

@@ -52,6 +52,15 @@ fn variables_for_traces_beat_general_ones_beat_honeycomb_s() {
 }
 
 #[test]
+fn networks_are_lists_and_a_wrong_one_is_a_fault() {
+    let given = ["--local-networks", "10.244.1.0/24, fd00:1::/64", "--export", "none"];
+    let networks = load(&given, &[("AGENT_CLUSTER_NETWORKS", "10.244.0.0/16")]).unwrap().networks;
+    assert_eq!((networks.local.len(), networks.cluster.len()), (2, 1));
+    let wrong = load(&["--export", "none"], &[("AGENT_LOCAL_NETWORKS", "10.244.1.0/40")]).unwrap_err();
+    assert!(format!("{wrong:?}").contains("10.244.1.0/40"), "{wrong:?}");
+}
+
+#[test]
 fn an_endpoint_without_a_scheme_is_tls_unless_said_otherwise() {
     let bare = [("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317")];
     assert_eq!(otlp(&bare).endpoint.scheme_str(), Some("https"));

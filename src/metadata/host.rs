@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use nix::ifaddrs::getifaddrs;
 use tokio::io::unix::AsyncFd;
 
+use super::Networks;
 use crate::netlink::{Notices, Subject};
 use crate::span::LocalAddresses;
 
@@ -15,15 +16,24 @@ use crate::span::LocalAddresses;
 pub struct HostAddresses {
     /// Given by the user; they stay.
     further: Vec<IpAddr>,
+    /// Given by the user, likewise.
+    networks: Networks,
     own: Arc<RwLock<HashSet<IpAddr>>>,
 }
 
 impl HostAddresses {
     /// The addresses that the interfaces have now, and `further` ones.
     pub fn of_interfaces(further: impl IntoIterator<Item = IpAddr>) -> Self {
-        let host = Self { further: further.into_iter().collect(), own: Arc::default() };
+        let further = further.into_iter().collect();
+        let host = Self { further, networks: Networks::default(), own: Arc::default() };
         host.look();
         host
+    }
+
+    /// Together with the addresses of `networks`.
+    #[must_use]
+    pub fn with(self, networks: Networks) -> Self {
+        Self { networks, ..self }
     }
 
     /// Follows the changes that the kernel tells of, for as long as the agent runs. Must be called within a tokio runtime.
@@ -73,7 +83,13 @@ impl HostAddresses {
 impl LocalAddresses for HostAddresses {
     fn is_local(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        address.is_loopback() || self.own.read().unwrap_or_else(PoisonError::into_inner).contains(&address)
+        address.is_loopback()
+            || self.own.read().unwrap_or_else(PoisonError::into_inner).contains(&address)
+            || self.networks.local.iter().any(|network| network.contains(address))
+    }
+
+    fn is_reported_elsewhere(&self, address: IpAddr) -> bool {
+        self.networks.cluster.iter().any(|network| network.contains(address)) && !self.is_local(address)
     }
 }
 
@@ -103,6 +119,20 @@ mod tests {
         assert!(host.is_local("::ffff:203.0.113.9".parse().unwrap()));
         assert!(!host.is_local("198.51.100.1".parse().unwrap()));
         assert!(!NoAddresses.is_local("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn networks_tell_what_is_local_and_what_other_agents_report() {
+        let network = |text: &str| text.parse().unwrap();
+        let networks = Networks { local: vec![network("10.244.1.0/24")], cluster: vec![network("10.244.0.0/16")] };
+        let host = HostAddresses::of_interfaces([]).with(networks);
+        let both = |text: &str| {
+            let address: IpAddr = text.parse().unwrap();
+            (host.is_local(address), host.is_reported_elsewhere(address))
+        };
+        assert_eq!(both("10.244.1.7"), (true, false));
+        assert_eq!(both("10.244.2.7"), (false, true));
+        assert_eq!(both("198.51.100.1"), (false, false));
     }
 
     /// In a network of its own; without the right to make one there is nothing to test.

@@ -108,10 +108,15 @@ pub const SCOPE_NAME: &str = "network-agent";
 /// Bytes that a text has at most: the limit of Honeycomb's columns.
 pub const MAX_TEXT: usize = 65_535;
 
-/// Tells which addresses are this machine's, to choose the span's kind.
+/// Tells which addresses are this machine's, to choose the span's kind, and which are another's, to choose its parent.
 pub trait LocalAddresses {
     /// Whether `address` is one of this machine's. Nothing is local to a capture file.
     fn is_local(&self, address: std::net::IpAddr) -> bool;
+
+    /// Whether `address` is another machine's, whose agent reports what is sent from there as CLIENT spans.
+    fn is_reported_elsewhere(&self, _address: std::net::IpAddr) -> bool {
+        false
+    }
 }
 
 /// How spans are made from exchanges.

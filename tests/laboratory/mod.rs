@@ -8,15 +8,21 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
+pub mod web;
+
 const STEP: Duration = Duration::from_millis(10);
 const STEPS: usize = 6000;
+
+/// The address of the near and of the far end of a pair made by [`join`].
+pub const SERVER: &str = "192.0.2.1";
+pub const CLIENT: &str = "192.0.2.2";
 
 /// The value of an attribute of a span.
 pub fn attribute<'a>(span: &'a Value, key: &str) -> Option<&'a Value> {
@@ -116,10 +122,16 @@ impl Agent {
 
     /// As [`Self::start`], with further flags.
     pub fn start_with(namespace: &Namespace, interface: &str, folder: &Path, flags: &[&str]) -> Self {
+        Self::start_as(namespace, &[env!("CARGO_BIN_EXE_network-agent")], interface, folder, flags)
+    }
+
+    /// As [`Self::start_with`]; the words of `program` become the agent.
+    pub fn start_as(namespace: &Namespace, program: &[&str], interface: &str, folder: &Path, flags: &[&str]) -> Self {
+        fs::create_dir_all(folder).unwrap();
         let (spans, messages) = (folder.join("spans"), folder.join("messages"));
         // The agent must not see what the caller has set.
         let mut command = namespace.command("env");
-        command.arg("-i").arg(env!("CARGO_BIN_EXE_network-agent"));
+        command.arg("-i").args(program);
         command.args(["--interface", interface, "--stats", "table"]).args(flags);
         if !flags.contains(&"--export") {
             command.args(["--export", "json"]);
@@ -135,28 +147,64 @@ impl Agent {
     }
 
     /// Stops it as a user does and gives back its spans, in the order of their output.
-    pub fn stop(mut self) -> Vec<Value> {
-        let pid = self.running.child.id().to_string();
-        run(Command::new("sh").args(["-c", "kill -INT \"$0\"", &pid]));
-        wait_for("the agent to end", || self.running.has_ended());
-        let status = self.running.child.wait().unwrap();
-        // Shown when the test fails.
-        println!("{}", self.messages());
-        assert!(status.success(), "{status}: {}", self.messages());
-        let text = fs::read_to_string(&self.spans).unwrap();
-        text.lines().flat_map(|line| spans(&serde_json::from_str(line).unwrap())).collect()
+    pub fn stop(self) -> Vec<Value> {
+        self.signal("INT");
+        self.finish()
     }
 
-    fn messages(&self) -> String {
+    /// Waits until it has ended, well, and gives back its spans.
+    pub fn finish(mut self) -> Vec<Value> {
+        let status = self.wait();
+        assert!(status.success(), "{status}: {}", self.messages());
+        let text = fs::read_to_string(&self.spans).unwrap();
+        text.lines().flat_map(|line| spans(serde_json::from_str(line).unwrap())).collect()
+    }
+
+    /// Waits until it has ended, well or not.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("the agent to end", || self.running.has_ended());
+        // Shown when the test fails.
+        println!("{}", self.messages());
+        self.running.child.wait().unwrap()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.running.child.id().to_string();
+        run(Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]));
+    }
+
+    /// What it has said.
+    pub fn messages(&self) -> String {
         fs::read_to_string(&self.messages).unwrap()
+    }
+
+    /// A file of its folder in `/proc`.
+    pub fn proc(&self, name: &str) -> PathBuf {
+        Path::new("/proc").join(self.running.child.id().to_string()).join(name)
+    }
+
+    /// Its memory less that of files and of the capture's ring, in bytes.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(self.proc("fd")).unwrap().count()
     }
 }
 
 /// The spans of one `ExportTraceServiceRequest`.
-pub fn spans(request: &Value) -> Vec<Value> {
-    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
-    let scopes = list(request, "resourceSpans").into_iter().flat_map(|resource| list(&resource, "scopeSpans"));
-    scopes.flat_map(|scope| list(&scope, "spans")).collect()
+fn spans(request: Value) -> Vec<Value> {
+    let list = |mut value: Value, key: &str| match value.get_mut(key).map(Value::take) {
+        Some(Value::Array(list)) => list,
+        _ => Vec::new(),
+    };
+    let scopes = list(request, "resourceSpans").into_iter().flat_map(|resource| list(resource, "scopeSpans"));
+    scopes.flat_map(|scope| list(scope, "spans")).collect()
 }
 
 /// Looks again and again until it is so, and fails after a minute.
@@ -168,6 +216,15 @@ pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
         thread::sleep(STEP);
     }
     panic!("waited in vain for {what}");
+}
+
+/// Joins two namespaces by a pair of interfaces, `server` in the near one and `client` in the far one.
+pub fn join(near: &Namespace, far: &Namespace) {
+    ip(&["-n", &near.name, "link", "add", "server", "type", "veth", "peer", "name", "client", "netns", &far.name]);
+    for (namespace, end, address) in [(near, "server", SERVER), (far, "client", CLIENT)] {
+        ip(&["-n", &namespace.name, "address", "add", &format!("{address}/24"), "dev", end]);
+        ip(&["-n", &namespace.name, "link", "set", end, "up"]);
+    }
 }
 
 pub fn ip(arguments: &[&str]) {

@@ -140,25 +140,27 @@ impl LiveSource {
         if choice == self.choice {
             return Ok(());
         }
-        if self.teller == Teller::First {
-            let names: Vec<&str> = there
-                .iter()
-                .filter(|interface| choice.takes(interface.index))
-                .map(|interface| interface.name.as_str())
-                .collect();
-            let missing: Vec<&str> = self.selection.missing(&there).collect();
-            if missing.is_empty() {
-                tracing::debug!(interfaces = names.join(","), "The interfaces have changed.");
-            } else {
-                let missing = missing.join(", ");
-                tracing::warn!("Interface {missing} is gone; it is captured again when it is back.");
-            }
-        }
         for ring in &self.rings {
             ring.take_from(&choice)?;
         }
         self.choice = choice;
+        if self.teller == Teller::First {
+            self.tell_of_interfaces(&there);
+        }
         Ok(())
+    }
+
+    /// Says what is captured from now on.
+    fn tell_of_interfaces(&self, there: &[Interface]) {
+        let missing: Vec<&str> = self.selection.missing(there).collect();
+        if missing.is_empty() {
+            let taken = there.iter().filter(|interface| self.choice.takes(interface.index));
+            let names: Vec<&str> = taken.map(|interface| interface.name.as_str()).collect();
+            tracing::debug!(interfaces = names.join(","), "The interfaces have changed.");
+        } else {
+            let missing = missing.join(", ");
+            tracing::warn!("Interface {missing} is gone; it is captured again when it is back.");
+        }
     }
 
     /// Waits until packets can be taken, or interfaces have changed; says which rings have any.

@@ -68,11 +68,11 @@ impl SpanBuilder {
         let name = if self.is_known(&reading.method) { reading.method.clone() } else { Cow::Borrowed("HTTP") };
         let status = if reading.error.is_some() { Status::Error } else { Status::Unset };
         let (attributes, dropped_attributes) = self.attributes(&reading, rate);
-        let flags = caller.as_ref().map_or_else(
-            || HAS_IS_REMOTE | u32::from(SAMPLED),
-            |caller| HAS_IS_REMOTE | IS_REMOTE | u32::from(caller.flags & RANDOM | SAMPLED),
-        );
-        let parent = caller.as_ref().map(|caller| caller.span_id);
+        let derived = || parent_elsewhere(exchange, kind, local);
+        let parent = caller.as_ref().map(|caller| caller.span_id).or_else(derived);
+        let remote = if parent.is_some() { IS_REMOTE } else { 0 };
+        let random = caller.as_ref().map_or(0, |caller| caller.flags & RANDOM);
+        let flags = HAS_IS_REMOTE | remote | u32::from(random | SAMPLED);
         let trace_state = caller.map_or(Cow::Borrowed(""), |caller| match self.settings.sampler {
             Sampler::ParentBased { .. } => caller.trace_state,
             _ => without_thresholds(caller.trace_state),
@@ -214,6 +214,13 @@ fn kind(exchange: &Exchange, local: &dyn LocalAddresses) -> SpanKind {
     let servers = [exchange.server, exchange.at_server().1];
     let is_client = !servers.iter().any(|server| local.is_local(server.ip())) && local.is_local(exchange.client.ip());
     if is_client { SpanKind::Client } else { SpanKind::Server }
+}
+
+/// The id of the CLIENT span that another machine's agent makes of the same exchange. The client's own machine makes one
+/// span, and when the server is there, too, that is SERVER: then there is no such parent.
+fn parent_elsewhere(exchange: &Exchange, kind: SpanKind, local: &dyn LocalAddresses) -> Option<[u8; 8]> {
+    let is_there = kind == SpanKind::Server && local.is_reported_elsewhere(exchange.client.ip());
+    is_there.then(|| span_id(exchange.id, SpanKind::Client))
 }
 
 /// The conventions' rule: 5xx is an error of both sides, 4xx of the client alone.

@@ -219,6 +219,28 @@ fn without_a_caller_the_ids_come_from_the_exchange() {
 }
 
 #[test]
+fn the_parent_of_a_request_from_another_machine_is_the_span_of_the_agent_there() {
+    struct Elsewhere(Local);
+    impl LocalAddresses for Elsewhere {
+        fn is_local(&self, address: IpAddr) -> bool {
+            self.0.is_local(address)
+        }
+        fn is_reported_elsewhere(&self, address: IpAddr) -> bool {
+            !self.is_local(address)
+        }
+    }
+    let exchange = exchange(GET, None);
+    let builder = SpanBuilder::new(SpanSettings::default());
+    let there = builder.build(&exchange, &Elsewhere(CLIENT_SIDE)).unwrap();
+    let here = builder.build(&exchange, &Elsewhere(Local(&["10.0.0.2"]))).unwrap();
+    assert_eq!((there.kind, there.parent, there.flags), (SpanKind::Client, None, 0x101));
+    assert_eq!((here.kind, here.parent, here.flags), (SpanKind::Server, Some(there.span_id), 0x301));
+    assert_eq!(here.trace_id, there.trace_id);
+    let both = builder.build(&exchange, &Elsewhere(BOTH)).unwrap();
+    assert_eq!((both.kind, both.parent), (SpanKind::Server, None), "there is no CLIENT span anywhere");
+}
+
+#[test]
 fn url_and_query_are_reported_as_set() {
     let exchange = exchange(GET, None);
     let settings = SpanSettings { include_query: true, ..SpanSettings::default() };
