@@ -17,6 +17,10 @@ use crate::time::Timestamp;
 /// gives up then too. RFC 8200 §4.5 asks for 60 s, but IPv4 identifications come round faster (RFC 4963).
 const REASSEMBLY_TIME: Duration = Duration::from_secs(30);
 
+/// A packet so much older than what is held belongs to another time: files are joined, clocks are set. Packets of several
+/// queues and interfaces come out of order by far less.
+const BACKWARDS: Duration = Duration::from_secs(60);
+
 /// No datagram is longer; stops offsets that would make one (the "ping of death").
 const MAX_DATAGRAM: usize = 65_535;
 
@@ -142,6 +146,9 @@ impl Fragments {
 
     /// Gives up what is too old at `now`. Each datagram costs one look, when its time has come.
     pub(super) fn expire(&mut self, now: Timestamp) {
+        if self.deadline.is_some_and(|deadline| deadline.saturating_since(now) > REASSEMBLY_TIME + BACKWARDS) {
+            self.go_back(now);
+        }
         while self.deadline.is_some_and(|deadline| now >= deadline) && self.drop_oldest() {}
     }
 
@@ -161,6 +168,14 @@ impl Fragments {
         } else {
             Err(Discard::FragmentDropped)
         }
+    }
+
+    /// Time has gone back: what is from the future would never become too old, and would hide what does.
+    fn go_back(&mut self, now: Timestamp) {
+        for set in self.sets.values_mut() {
+            set.started = set.started.min(now);
+        }
+        self.update_deadline();
     }
 
     fn new_set(&mut self, at: Timestamp) -> Set {
@@ -581,6 +596,19 @@ mod tests {
         let mut probe = Probe::default();
         assert_eq!(probe.frame_at(100, &fragments[0]), Err(Discard::FragmentHeld));
         assert!(probe.frame_at(0, &fragments[1]).is_ok());
+    }
+
+    #[test]
+    fn a_datagram_from_before_time_went_back_grows_old_with_the_others() {
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame_at(4000, &fragments_v4(1, 48)[0]), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame_at(4001, &fragments_v4(2, 48)[0]), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame_at(400, &fragments_v4(3, 48)[0]), Err(Discard::FragmentHeld));
+        assert!(probe.frame_at(401, &fragments_v4(2, 48)[1]).is_ok(), "the jump itself ends nothing");
+        assert_eq!(probe.frame_at(429, &ethernet(0x0806, &[])), Err(Discard::NotIp));
+        assert_eq!(probe.0.counters().abandoned_datagrams, 0);
+        assert_eq!(probe.frame_at(430, &ethernet(0x0806, &[])), Err(Discard::NotIp));
+        assert_eq!(probe.0.counters().abandoned_datagrams, 2);
     }
 
     #[test]

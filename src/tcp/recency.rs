@@ -128,13 +128,26 @@ impl Recency {
         self.queues.iter().map(|queue| queue.bytes).sum()
     }
 
-    /// When the front of a rank's queues was placed: no entry was used before, perhaps since.
+    /// When the front of a rank's queues was placed: no entry was used before, perhaps since. After time went back it
+    /// may lie in the future.
     pub(super) fn front_placed(&self, rank: Rank) -> Option<Timestamp> {
         self.fronts(rank).map(|(_, link)| link.placed).min()
     }
 
     /// An index of this rank that was last used at or before `before`; it may be missed for [`SLACK`].
-    pub(super) fn stale(&self, rank: Rank, before: Timestamp) -> Option<u32> {
+    ///
+    /// Entries from before time went back to `now` stand in front and would hide all others for as long as it went back.
+    /// They count as used now. Each is moved once, when it is found, so the jump itself costs nothing.
+    pub(super) fn stale(&mut self, rank: Rank, before: Timestamp, now: Timestamp) -> Option<u32> {
+        loop {
+            let future = self.fronts(rank).find(|(_, link)| link.placed > now).map(|(index, _)| index);
+            let Some(index) = future else { break };
+            self.unlink(index);
+            if let Some(link) = self.links.get_mut(index as usize) {
+                (link.placed, link.touched) = (now, now);
+            }
+            self.append(index);
+        }
         self.fronts(rank).find(|(_, link)| link.touched <= before).map(|(index, _)| index)
     }
 
@@ -250,7 +263,7 @@ mod tests {
                     _ => {
                         let before = now - 900 * MILLI;
                         let mut found = Vec::new();
-                        while let Some(index) = recency.stale(rank, at(before)) {
+                        while let Some(index) = recency.stale(rank, at(before), at(now)) {
                             recency.remove(index);
                             found.push(index);
                         }

@@ -135,7 +135,7 @@ impl<S> ConnectionTable<S> {
         self.idle_checked = self.now;
         for rank in RANKS {
             let Some(before) = self.idle_before(rank) else { continue };
-            while let Some(index) = self.recency.stale(rank, before) {
+            while let Some(index) = self.recency.stale(rank, before, self.now) {
                 self.end(index, Finish::Idle, handler);
             }
         }
@@ -167,7 +167,7 @@ impl<S> ConnectionTable<S> {
         let loss = self.losses.front().map(|timer| timer.deadline);
         let idle = RANKS.into_iter().filter_map(|rank| {
             let placed = self.recency.front_placed(rank)?;
-            Some(placed.saturating_add(self.timeout(rank)))
+            Some(placed.min(self.now).saturating_add(self.timeout(rank)))
         });
         idle.chain(loss).min()
     }

@@ -444,6 +444,21 @@ fn bytes_behind_the_holes_of_all_connections_are_bounded() {
 }
 
 #[test]
+fn what_was_used_before_time_went_back_hides_nothing_that_is_idle() {
+    let mut bench = Bench::new();
+    bench.millis = 10_000_000;
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    bench.millis -= 3_600_000;
+    bench.segment("10.0.0.9:1", SERVER, 10, Some(20), TcpFlags::default(), b"x");
+    bench.wait(Duration::from_secs(2));
+    bench.wait(Duration::from_secs(590));
+    assert_eq!(bench.recorder.finished, []);
+    bench.wait(Duration::from_secs(20));
+    assert_eq!(bench.recorder.finished, [Finish::Idle, Finish::Idle]);
+}
+
+#[test]
 fn a_connection_nobody_wants_keeps_no_bytes() {
     let mut bench = Bench::new();
     bench.recorder.interest = Some(Interest::None);
