@@ -96,7 +96,9 @@ impl<S> Streams<S> {
             return false;
         }
         let distance = segment.sequence.distance_from(half.next());
-        !(FAR_BEHIND..=FAR_AHEAD).contains(&distance) || (half.is_ended() && distance >= 0)
+        let is_beyond_end =
+            half.is_ended() && distance >= 0 && !half.is_probe(segment.sequence, segment.payload_length);
+        !(FAR_BEHIND..=FAR_AHEAD).contains(&distance) || is_beyond_end
     }
 
     /// Whether a reset is believed.
@@ -240,8 +242,7 @@ impl<S> Streams<S> {
         let place = if half.is_ended() { Place::Old } else { half.place(start, length) };
         match place {
             Place::Old => {
-                let probe = length <= 1 && start.advance(1) == half.next();
-                if !probe {
+                if !half.is_probe(start, length) {
                     self.note_repeat(segment, direction, cx.counters);
                 }
             }

@@ -206,6 +206,13 @@ impl Half {
         if skip >= length { Place::Old } else { Place::Next { skip } }
     }
 
+    /// Whether `length` bytes at `start` only ask whether the peer is there: the number before the next one, with one
+    /// byte of nothing (RFC 9293 §3.8.4). After a FIN that is the FIN's own.
+    pub(super) fn is_probe(&self, start: SequenceNumber, length: u32) -> bool {
+        let before_next = if self.ended { start } else { start.advance(1) };
+        length <= 1 && before_next == self.next
+    }
+
     /// Whether a segment that acknowledges `number` of this direction was sent after bytes that are still to come here.
     pub(super) fn is_behind(&self, number: Option<SequenceNumber>) -> bool {
         self.received_by(number).is_some()

@@ -279,7 +279,11 @@ impl<S> ConnectionTable<S> {
         let Some(Entry { state: EntryState::Followed(streams), .. }) = self.entries.get_mut(index) else { return };
         self.pending_bytes = self.pending_bytes - before + streams.pending_bytes();
         let interest = match verdict {
-            Verdict::Closed => return self.close(index, Finish::Closed(at), at, handler),
+            Verdict::Closed => {
+                // A timer may have made it so, when the last packet was long gone.
+                let last = self.recency.last_use(index).map_or(at, |(_, touched)| at.max(touched.min(self.now)));
+                return self.close(index, Finish::Closed(last), at, handler);
+            }
             Verdict::Open(Interest::None) => return self.ignore(index, at),
             Verdict::Open(interest) => interest,
         };

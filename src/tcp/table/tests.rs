@@ -459,6 +459,34 @@ fn what_was_used_before_time_went_back_hides_nothing_that_is_idle() {
 }
 
 #[test]
+fn a_connection_that_closes_over_a_loss_closes_at_its_last_packet() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    bench.segment(SERVER, CLIENT, 5000, Some(1003), TcpFlags::FIN, b"");
+    bench.segment(CLIENT, SERVER, 1007, Some(5001), TcpFlags::FIN, b"");
+    bench.server(5001, 1008, b"");
+    let last = bench.at();
+    bench.wait(GRACE * 2);
+    assert_eq!(bench.recorder.finished, [Finish::Closed(last)]);
+}
+
+#[test]
+fn a_keep_alive_probe_after_a_half_close_is_no_new_connection() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.segment(CLIENT, SERVER, 1000, Some(5000), TcpFlags::FIN, b"ask");
+    bench.server(5000, 1004, b"");
+    bench.client(1003, 5000, b"\0");
+    bench.client(1003, 5000, b"");
+    bench.server(5000, 1004, b"answer");
+    assert_eq!((bench.recorder.begun, text(&bench.recorder.server)), (1, "answer".into()));
+    assert_eq!(bench.table.counters().retransmits, 0);
+    bench.client(1003, 5006, b"more");
+    assert_eq!(bench.recorder.begun, 2, "nothing comes after a FIN but on a new connection");
+}
+
+#[test]
 fn a_connection_nobody_wants_keeps_no_bytes() {
     let mut bench = Bench::new();
     bench.recorder.interest = Some(Interest::None);
