@@ -15,12 +15,14 @@ use network_agent::packet::{LinkType, RawPacket};
 use network_agent::pipeline::{Pipeline, PipelineConfig, PipelineCounters};
 use network_agent::time::Timestamp;
 use support::frames::{Segment, encode};
-use support::{ACK, Conversation, Frame, SYN, say};
+use support::{ACK, Conversation, Frame, SYN, run_with, say};
 
 /// What the core may hold with the default settings.
 const BUDGET: usize = 128 << 20;
 /// Honest exchanges beside each flood.
 const HONEST: usize = 40;
+/// A request that is answered late.
+const POLL: &str = "GET /poll HTTP/1.1\r\nHost: honest\r\n\r\n";
 /// Between two packets of a flood.
 const STEP: u64 = 2_000;
 const START: u64 = 1_700_000_000_000_000_000;
@@ -473,4 +475,32 @@ fn gaps_everywhere() {
     }
     let counters = siege.end("gaps");
     assert!(counters.tcp.gaps > 1000, "{}", counters.tcp.gaps);
+}
+
+#[test]
+fn long_polls_beside_heads_that_are_heavy() {
+    const POLLS: usize = 7000;
+    let poll = |number: usize| {
+        let client = format!("10.2.{}.{}:40000", number >> 8, number & 0xff);
+        Conversation::between(&client, "10.1.0.80:80").on(LinkType::Raw).handshake().client(POLL)
+    };
+    let polls: Vec<Conversation> = (0..POLLS).map(poll).collect();
+    let mut frames: Vec<Frame> = polls.iter().flat_map(|poll| poll.frames.clone()).collect();
+    let heavy = format!("GET /heavy HTTP/1.1\r\nX: {}\r\n\r\n", "h".repeat(60_000));
+    for number in 0..400 {
+        let client = format!("172.16.{}.{}:40000", number >> 8, number & 0xff);
+        frames.extend(Conversation::between(&client, "10.1.0.81:80").on(LinkType::Raw).client(&heavy).frames);
+    }
+    for poll in polls {
+        frames.extend(poll.server("HTTP/1.1 204 X\r\n\r\n").frames.into_iter().next_back());
+    }
+    for (frame, at) in frames.iter_mut().zip((START..).step_by(2000)) {
+        frame.at = at;
+    }
+    let config = PipelineConfig { max_memory: 24 << 20, ..PipelineConfig::default() };
+    let (exchanges, counters) = run_with(config, &frames);
+    println!("polls: {:?}", counters.tcp);
+    assert!(counters.tcp.shed > 0, "{:?}", counters.tcp);
+    let answered = exchanges.iter().filter(|exchange| exchange.outcome == Outcome::Complete && !exchange.incomplete);
+    assert_eq!(answered.count(), POLLS);
 }
