@@ -13,9 +13,10 @@ use std::cell::Cell;
 use network_agent::exchange::{Exchange, ExchangeSink, Outcome};
 use network_agent::packet::{LinkType, RawPacket};
 use network_agent::pipeline::{Pipeline, PipelineConfig, PipelineCounters};
+use network_agent::tcp::Overflow;
 use network_agent::time::Timestamp;
 use support::frames::{Segment, encode};
-use support::{ACK, Conversation, Frame, SYN, run_with, say};
+use support::{ACK, Conversation, Frame, SYN, Side, run_with, say};
 
 /// What the core may hold with the default settings.
 const BUDGET: usize = 128 << 20;
@@ -163,7 +164,8 @@ impl Siege {
     }
 }
 
-/// A connection that is kept alive, and beside each of its exchanges one on a connection of its own.
+/// A connection that is kept alive, and beside each of its exchanges one on a connection of its own, and one whose response
+/// comes in the wrong order.
 fn honest() -> Vec<Frame> {
     let exchange = |conversation: Conversation, number: usize| {
         let body = "b".repeat(number * 50);
@@ -179,6 +181,13 @@ fn honest() -> Vec<Frame> {
         said = kept.frames.len();
         let short = Conversation::between(&format!("10.1.0.7:{}", 41_000 + number), "10.1.0.80:80").on(LinkType::Raw);
         frames.extend(exchange(short.handshake(), number).close().frames);
+        let shuffled = Conversation::between(&format!("10.1.0.7:{}", 42_000 + number), "10.1.0.80:80");
+        let asked = shuffled.on(LinkType::Raw).cut_at(600).handshake();
+        let answered = exchange(asked, number).ack(Side::Client);
+        let mut wrong = answered.frames.clone();
+        let response = 4..wrong.len() - 1;
+        wrong[response].reverse();
+        frames.extend(wrong);
     }
     frames
 }
@@ -186,8 +195,8 @@ fn honest() -> Vec<Frame> {
 fn assert_honest(found: &[Exchange]) {
     let count =
         |number: usize| found.iter().filter(|exchange| exchange.request.head.target() == target(number)).count();
-    let all: Vec<usize> = (0..HONEST).filter(|number| count(*number) != 2).collect();
-    assert_eq!((found.len(), all), (2 * HONEST, Vec::new()), "each honest exchange once on each connection");
+    let all: Vec<usize> = (0..HONEST).filter(|number| count(*number) != 3).collect();
+    assert_eq!((found.len(), all), (3 * HONEST, Vec::new()), "each honest exchange once on each connection");
     for exchange in found {
         let number = (0..HONEST).find(|number| exchange.request.head.target() == target(*number)).unwrap();
         let response =
@@ -268,6 +277,26 @@ fn a_flood_of_tiny_segments_out_of_order() {
         }
     }
     siege.end("islands");
+}
+
+#[test]
+fn holes_that_nobody_acknowledges() {
+    const CONNECTIONS: u32 = 600;
+    const SEGMENTS: u32 = 300;
+    let mut siege = Siege::new(u64::from(CONNECTIONS * (SEGMENTS + 1)));
+    let mut upload = Template::new(ACK, b"POST /holes HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n");
+    let mut behind = Template::new(ACK, &[b'x'; 200]);
+    for source in 0..CONNECTIONS {
+        siege.feed(upload.source(source).at(1000));
+    }
+    for number in 1..=SEGMENTS {
+        for source in 0..CONNECTIONS {
+            // A hole before each, so that giving up one frees one.
+            siege.feed(behind.source(source).at(1000 + 201 * number));
+        }
+    }
+    let counters = siege.end("holes");
+    assert!(counters.tcp.overflows(Overflow::Total) > 0);
 }
 
 #[test]

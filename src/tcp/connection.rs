@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::half::{Half, Place};
+use super::holders::Since;
 use super::pending::{Held, Inserted};
-use super::table::{TcpCounters, TcpLimits};
+use super::table::{Overflow, TcpCounters, TcpLimits};
 use super::{Direction, Flow, Interest, Mark, StreamEvent, StreamHandler};
 use crate::packet::{Segment, SequenceNumber, TcpFlags};
 use crate::time::Timestamp;
@@ -24,6 +25,7 @@ pub(super) struct Streams<S> {
     pub(super) state: S,
     pub(super) flow: Flow,
     pub(super) timer_armed: bool,
+    pub(super) since: Since,
     up: Half,
     down: Half,
     interest: Interest,
@@ -35,8 +37,6 @@ pub(super) struct Context<'a, H> {
     pub(super) handler: &'a mut H,
     pub(super) counters: &'a mut TcpCounters,
     pub(super) limits: &'a TcpLimits,
-    /// Bytes held by other connections.
-    pub(super) pending_elsewhere: usize,
 }
 
 /// What became of the connection.
@@ -62,6 +62,7 @@ impl<S> Streams<S> {
             state,
             flow,
             timer_armed: false,
+            since: Since::default(),
             up: Half::default(),
             down: Half::default(),
             interest: Interest::Undecided,
@@ -138,6 +139,14 @@ impl<S> Streams<S> {
             self.leap(direction, now, cx);
             self.drain(cx);
         }
+    }
+
+    /// All connections together hold too much: gives up one hole, of the direction that holds more.
+    pub(super) fn relieve<H: StreamHandler<State = S>>(&mut self, now: Timestamp, cx: &mut Context<'_, H>) -> Verdict {
+        let heavier = self.up.pending.bytes() >= self.down.pending.bytes();
+        self.leap(if heavier { Direction::Up } else { Direction::Down }, now, cx);
+        self.drain(cx);
+        self.verdict()
     }
 
     /// When a loss becomes certain, if nothing comes; `deadline` for one that begins to show now.
@@ -269,21 +278,24 @@ impl<S> Streams<S> {
         if held == Inserted::Known {
             self.note_repeat(segment, direction, cx.counters);
         }
-        cx.counters.pending_overflows += u64::from(self.is_full(direction, cx));
+        if let Some(bound) = self.overflow(direction, cx.limits) {
+            cx.counters.count_overflow(bound);
+        }
         // One hole after the other: the last one may be no loss, only a segment that is late.
-        while self.is_full(direction, cx) && self.interest != Interest::None {
+        while self.overflow(direction, cx.limits).is_some() && self.interest != Interest::None {
             self.leap(direction, segment.at, cx);
             self.drain(cx);
         }
     }
 
-    /// Whether `direction` holds more than it may, or all connections together do.
-    fn is_full<H>(&self, direction: Direction, cx: &Context<'_, H>) -> bool {
+    /// The bound that `direction` exceeds.
+    fn overflow(&self, direction: Direction, limits: &TcpLimits) -> Option<Overflow> {
         let pending = &self.half(direction).pending;
-        let is_over = pending.bytes() > cx.limits.max_pending_bytes
-            || pending.len() > cx.limits.max_pending_segments
-            || self.pending_bytes() + cx.pending_elsewhere > cx.limits.max_total_pending_bytes;
-        is_over && pending.len() > 0
+        if pending.bytes() > limits.max_pending_bytes {
+            Some(Overflow::Bytes)
+        } else {
+            (pending.len() > limits.max_pending_segments).then_some(Overflow::Segments)
+        }
     }
 
     fn note_repeat(&mut self, segment: &Segment<'_>, direction: Direction, counters: &mut TcpCounters) {

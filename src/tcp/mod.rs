@@ -8,13 +8,14 @@ use crate::time::Timestamp;
 
 mod connection;
 mod half;
+mod holders;
 mod key;
 mod pending;
 mod recency;
 mod slots;
 mod table;
 
-pub use table::{ConnectionTable, TcpCounters, TcpLimits};
+pub use table::{ConnectionTable, Overflow, TcpCounters, TcpLimits};
 
 /// One of the two directions of a connection: from the endpoint that sorts lower, or to it.
 /// Which of them carries requests is for the bytes to tell.

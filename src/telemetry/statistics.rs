@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::config::StatsFormat;
 use crate::export::{DropReason, ExportSnapshot};
 use crate::packet::Discard;
+use crate::tcp::Overflow;
 use crate::worker::WorkerSnapshot;
 
 /// Everything that was counted, from the packets to the spans.
@@ -109,7 +110,7 @@ impl Statistics {
 
     fn stream_rows(&self) -> Vec<Row> {
         let (tcp, http) = (&self.worker.counters.tcp, &self.worker.counters.http);
-        vec![
+        let mut rows = vec![
             Row::count("tcp.connections", tcp.connections, "connections"),
             Row::gauge("tcp.active", tcp.active, "of them known now"),
             Row::loss("tcp.evicted", tcp.evicted, "connections forgotten: raise AGENT_MAX_CONNECTIONS"),
@@ -122,8 +123,13 @@ impl Statistics {
             Row::count("tcp.retransmits", tcp.retransmits, "segments sent again"),
             Row::count("tcp.duplicates", tcp.duplicates, "packets seen on another interface before"),
             Row::count("tcp.out_of_order", tcp.out_of_order, "segments that came before their time"),
-            Row::loss("tcp.pending_overflows", tcp.pending_overflows, "holes given up: raise AGENT_MAX_PENDING_BYTES"),
             Row::count("tcp.unknown_connection", tcp.unknown_connection, "empty segments of unknown connections"),
+        ];
+        for bound in Overflow::ALL {
+            let name = format!("tcp.pending_overflows.{}", bound.label());
+            rows.push(Row::loss(name, tcp.overflows(bound), words_for_overflow(bound)));
+        }
+        rows.extend([
             Row::count("http.requests", http.requests, "request heads"),
             Row::count("http.responses", http.responses, "final response heads"),
             Row::count("http.interim_responses", http.interim_responses, "interim response heads"),
@@ -136,7 +142,8 @@ impl Statistics {
             Row::count("http.http2_connections", http.http2_connections, "connections that are HTTP/2"),
             Row::loss("http.malformed_heads", http.malformed_heads, "heads that could not be read"),
             Row::count("http.skipped_bytes", http.skipped_bytes, "bytes skipped in search of a message"),
-        ]
+        ]);
+        rows
     }
 
     fn exchange_rows(&self) -> Vec<Row> {
@@ -204,6 +211,14 @@ const fn words_for(reason: DropReason) -> &'static str {
         DropReason::Rejected => "spans rejected by the destination",
         DropReason::Refused => "spans refused by the destination",
         DropReason::Shutdown => "spans not sent when the agent ended",
+    }
+}
+
+const fn words_for_overflow(bound: Overflow) -> &'static str {
+    match bound {
+        Overflow::Bytes => "holes given up in directions that held too many bytes: raise AGENT_MAX_PENDING_BYTES",
+        Overflow::Segments => "holes given up in directions that held too many runs: raise AGENT_MAX_PENDING_SEGMENTS",
+        Overflow::Total => "holes given up because all held too many bytes: raise AGENT_MAX_TOTAL_PENDING_BYTES",
     }
 }
 

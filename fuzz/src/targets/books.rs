@@ -102,7 +102,7 @@ fn footprint(counters: &PipelineCounters) -> Footprint {
         tcp.retransmits,
         tcp.duplicates,
         tcp.out_of_order,
-        tcp.pending_overflows,
+        tcp.pending_overflows.iter().sum(),
         tcp.unknown_connection,
         http.requests,
         http.responses,

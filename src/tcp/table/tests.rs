@@ -416,7 +416,7 @@ fn islands_without_end_are_bounded() {
         bench.client(1001 + 2 * island, 5000, b"x");
         assert!(bench.table.pending_bytes() <= 64 * 200);
     }
-    assert!(bench.table.counters().pending_overflows > 0);
+    assert!(bench.table.counters().overflows(Overflow::Segments) > 0);
 }
 
 #[test]
@@ -427,7 +427,7 @@ fn bytes_behind_a_hole_are_bounded_in_each_direction() {
         bench.client(2000 + 500 * number, 5000, &[b'x'; 500]);
         assert!(bench.table.pending_bytes() <= 10_000);
     }
-    assert_eq!(bench.table.counters().pending_overflows, 1, "what follows the hole is delivered at once");
+    assert_eq!(bench.table.counters().pending_overflows, [1, 0, 0], "what follows the hole is delivered at once");
     assert!(bench.recorder.client.bytes.len() > 40_000);
 }
 
@@ -440,7 +440,7 @@ fn bytes_behind_the_holes_of_all_connections_are_bounded() {
         bench.segment(&client, SERVER, 2000, None, TcpFlags::ACK, &[b'x'; 500]);
         assert!(bench.table.pending_bytes() <= 10_000);
     }
-    assert!(bench.table.counters().pending_overflows > 20);
+    assert!(bench.table.counters().overflows(Overflow::Total) > 20);
 }
 
 #[test]
@@ -484,6 +484,45 @@ fn a_keep_alive_probe_after_a_half_close_is_no_new_connection() {
     assert_eq!(bench.table.counters().retransmits, 0);
     bench.client(1003, 5006, b"more");
     assert_eq!(bench.recorder.begun, 2, "nothing comes after a FIN but on a new connection");
+}
+
+#[test]
+fn who_holds_little_keeps_it_while_others_fill_the_bound_of_all() {
+    let mut bench = Bench::with(TcpLimits { max_total_pending_bytes: 80_000, ..limits() });
+    bench.handshake();
+    for port in 1..5 {
+        let client = format!("10.9.0.1:{port}");
+        bench.segment(&client, SERVER, 999, None, TcpFlags::SYN, b"");
+        bench.segment(&client, SERVER, 2000, None, TcpFlags::ACK, &[b'x'; 19_500]);
+    }
+    assert!(bench.table.pending_bytes() > 78_000, "{}", bench.table.pending_bytes());
+    for number in (1..20).rev() {
+        bench.client(1000 + 4 * number, 5000, b"efgh");
+        assert!(bench.table.pending_bytes() <= 80_000);
+    }
+    bench.client(1000, 5000, b"efgh");
+    assert_eq!(text(&bench.recorder.client), "efgh".repeat(20));
+    assert!(bench.table.counters().overflows(Overflow::Total) > 0);
+}
+
+#[test]
+fn who_holds_much_for_a_moment_keeps_it_while_many_hold_little_for_long() {
+    let mut bench = Bench::with(TcpLimits { max_total_pending_bytes: 400_000, max_connections: 5000, ..limits() });
+    bench.handshake();
+    let hold = |bench: &mut Bench, number: u32| {
+        let client = format!("10.9.{}.1:{}", number >> 10, 1 + (number & 0x3ff));
+        bench.segment(&client, SERVER, 999, None, TcpFlags::SYN, b"");
+        bench.segment(&client, SERVER, 2000, None, TcpFlags::ACK, b"x");
+    };
+    for number in 0..3500 {
+        hold(&mut bench, number);
+    }
+    for segment in 1..20 {
+        bench.client(1000 + 500 * segment, 5000, &[b'y'; 500]);
+        hold(&mut bench, 3500 + segment);
+    }
+    bench.client(1000, 5000, &[b'y'; 500]);
+    assert_eq!(text(&bench.recorder.client), "y".repeat(10_000));
 }
 
 #[test]
