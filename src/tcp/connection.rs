@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::half::{Half, Place};
+use super::half::{Half, MAX_WINDOW, Place, REACH};
 use super::holders::Since;
 use super::pending::{Held, Inserted};
 use super::table::{Overflow, TcpCounters, TcpLimits};
@@ -77,7 +77,10 @@ impl<S> Streams<S> {
     {
         self.note_handshake(segment, direction);
         if segment.flags.contains(TcpFlags::ACK) {
-            self.half_mut(direction.opposite()).acknowledge(segment.acknowledgement);
+            let reach = self.reach_of_acknowledgement(segment, direction);
+            let peer = self.half_mut(direction.opposite());
+            let is_believed = reach.is_some_and(|reach| peer.acknowledge(segment.acknowledgement, reach));
+            cx.counters.ignored_acknowledgements += u64::from(!is_believed);
         }
         let start = self.note_edges(segment, direction);
         if segment.payload_length > 0 {
@@ -232,6 +235,28 @@ impl<S> Streams<S> {
             }
             unchanged => unchanged,
         };
+    }
+
+    /// How far beyond what the capture shows of the peer's bytes an acknowledgement by `segment` is believed at first sight.
+    ///
+    /// The peer itself drops what acknowledges bytes that it has not sent (RFC 9293 §3.10.7.4); the capture cannot know what
+    /// it has sent, for it may have lost any of it. But where a wrong number is believed, up to 1 GiB counts as lost, and what
+    /// comes then as old. So the segment itself has to be credible:
+    /// - Its own number is far from the rest of its direction: it is of another connection.
+    /// - Nothing was seen of its direction but the SYN that it answers: a server that still knows a connection on the same
+    ///   ports says what it has acknowledged there. It brings nothing but what the capture shows the peer to have sent.
+    /// - It carries data or a FIN that fit: it is of this connection, and may tell of any loss.
+    /// - Else: as far as a few windows. What kernels drop between two acknowledgements is less, and when it is more the next
+    ///   acknowledgement goes on from this one ([`Half::acknowledge`]).
+    fn reach_of_acknowledgement(&self, segment: &Segment<'_>, direction: Direction) -> Option<u32> {
+        let (own, peer) = (self.half(direction), self.half(direction.opposite()));
+        let says_more = segment.payload_length > 0 || segment.flags.contains(TcpFlags::FIN);
+        match own.is_near(segment.sequence) {
+            false => None,
+            true if !own.is_anchored() && !says_more && peer.initial().is_some() => Some(0),
+            true if own.is_anchored() && says_more => Some(MAX_WINDOW),
+            true => Some(REACH),
+        }
     }
 
     /// Payload: delivered at once when it is next, held when it is not.

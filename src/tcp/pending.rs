@@ -81,6 +81,11 @@ impl Pending {
         self.runs.first().map(|run| (&run.mark, run.length))
     }
 
+    /// Where the last run ends.
+    pub(super) fn end(&self) -> Option<SequenceNumber> {
+        self.runs.last().map(Held::end)
+    }
+
     /// Runs held.
     pub(super) fn len(&self) -> usize {
         self.runs.len()

@@ -123,6 +123,11 @@ impl Statistics {
             Row::count("tcp.retransmits", tcp.retransmits, "segments sent again"),
             Row::count("tcp.duplicates", tcp.duplicates, "packets seen on another interface before"),
             Row::count("tcp.out_of_order", tcp.out_of_order, "segments that came before their time"),
+            Row::count(
+                "tcp.ignored_acknowledgements",
+                tcp.ignored_acknowledgements,
+                "acknowledgements of bytes that nobody is known to have sent",
+            ),
             Row::count("tcp.unknown_connection", tcp.unknown_connection, "empty segments of unknown connections"),
         ];
         for bound in Overflow::ALL {

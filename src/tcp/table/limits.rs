@@ -78,6 +78,8 @@ pub struct TcpCounters {
     pub out_of_order: u64,
     /// Holes given up early, by the bound that was reached, in the order of [`Overflow::ALL`].
     pub pending_overflows: [u64; Overflow::ALL.len()],
+    /// Acknowledgements that were not believed: of another connection, or of bytes that nobody is known to have sent.
+    pub ignored_acknowledgements: u64,
     /// Segments without payload for connections that are not known.
     pub unknown_connection: u64,
 }
@@ -99,6 +101,7 @@ impl std::ops::AddAssign for TcpCounters {
         for (sum, count) in self.pending_overflows.iter_mut().zip(other.pending_overflows) {
             *sum += count;
         }
+        self.ignored_acknowledgements += other.ignored_acknowledgements;
         self.unknown_connection += other.unknown_connection;
     }
 }

@@ -525,6 +525,76 @@ fn who_holds_much_for_a_moment_keeps_it_while_many_hold_little_for_long() {
     assert_eq!(text(&bench.recorder.client), "y".repeat(10_000));
 }
 
+/// The old server answers a SYN on reused ports with what it has acknowledged last (RFC 9293 §3.10.7.4).
+#[test]
+fn an_acknowledgement_from_before_the_handshake_says_nothing() {
+    let mut bench = Bench::new();
+    bench.segment(CLIENT, SERVER, 999, None, TcpFlags::SYN, b"");
+    bench.server(70_000, 500_000_000, b"");
+    bench.wait(GRACE * 2);
+    bench.segment(CLIENT, SERVER, 999, None, TcpFlags::SYN, b"");
+    bench.server(70_000, 500_000_000, b"");
+    bench.wait(GRACE * 2);
+    bench.segment(SERVER, CLIENT, 4999, Some(1000), TcpFlags::SYN, b"");
+    bench.client(1000, 5000, b"ask");
+    bench.server(5000, 1003, b"answer");
+    assert_eq!((text(&bench.recorder.client), text(&bench.recorder.server)), ("ask".into(), "answer".into()));
+    assert_eq!((bench.recorder.begun, bench.table.counters().missing_bytes), (1, 0));
+}
+
+#[test]
+fn an_acknowledgement_with_numbers_of_another_connection_says_nothing() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    bench.server(900_000_000, 700_000_000, b"");
+    bench.server(5000, 700_000_000, b"");
+    bench.wait(GRACE * 2);
+    bench.server(5000, 1003, b"answer");
+    bench.client(1003, 5006, b", again");
+    assert_eq!((text(&bench.recorder.client), text(&bench.recorder.server)), ("ask, again".into(), "answer".into()));
+    assert_eq!((bench.recorder.begun, bench.table.counters().missing_bytes), (1, 0));
+}
+
+#[test]
+fn an_acknowledgement_from_half_of_all_numbers_ago_hides_no_later_one() {
+    let mut bench = Bench::new();
+    bench.segment(CLIENT, SERVER, 999, None, TcpFlags::SYN, b"");
+    bench.server(70_000, 1001_u32.wrapping_sub(1 << 31), b"");
+    bench.client(1004, 5000, b"efgh");
+    bench.server(5000, 1008, b"");
+    bench.wait(GRACE * 2);
+    assert_eq!(text(&bench.recorder.client), "????efgh");
+}
+
+#[test]
+fn a_long_loss_is_one_as_soon_as_a_second_acknowledgement_goes_on_from_the_first() {
+    const LOST: u32 = 300 << 20;
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    bench.server(5000, 1003, b"answer");
+    bench.client(1003, 5006 + LOST, b"");
+    bench.client(1003, 5006 + LOST + 1448, b"");
+    bench.wait(GRACE * 2);
+    assert_eq!(bench.table.counters().missing_bytes, u64::from(LOST + 1448));
+}
+
+#[test]
+fn a_long_loss_is_one_as_soon_as_its_receiver_says_something() {
+    const LOST: u32 = 300 << 20;
+    for (flags, payload) in [(TcpFlags::default(), &b"next"[..]), (TcpFlags::FIN, b"")] {
+        let mut bench = Bench::new();
+        bench.handshake();
+        bench.client(1000, 5000, b"ask");
+        bench.server(5000, 1003, b"answer");
+        bench.client(1003, 5006 + LOST, b"");
+        bench.segment(CLIENT, SERVER, 1003, Some(5006 + LOST), flags, payload);
+        bench.wait(GRACE * 2);
+        assert_eq!(bench.table.counters().missing_bytes, u64::from(LOST), "{flags:?}");
+    }
+}
+
 #[test]
 fn a_connection_nobody_wants_keeps_no_bytes() {
     let mut bench = Bench::new();
