@@ -341,7 +341,8 @@ impl<S> Streams<S> {
                     self.deliver_held(direction, &run, cx);
                     moved = true;
                 }
-                if let Some(at) = self.half_mut(direction).take_end() {
+                if let Some((at, beyond)) = self.half_mut(direction).take_end() {
+                    cx.counters.bytes_after_end += beyond;
                     self.report(direction, StreamEvent::End(at), cx);
                     moved = true;
                 }

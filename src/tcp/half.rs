@@ -214,13 +214,12 @@ impl Half {
         }
     }
 
-    /// The FIN's time, once everything before it was delivered; only once.
-    pub(super) fn take_end(&mut self) -> Option<Timestamp> {
+    /// The FIN's time, once everything before it was delivered, and how many bytes were held that lie beyond it and belong
+    /// to no stream; only once.
+    pub(super) fn take_end(&mut self) -> Option<(Timestamp, u64)> {
         let fin = self.fin.filter(|fin| !self.ended && !fin.sequence.is_after(self.next))?;
         self.ended = true;
-        // Bytes beyond the FIN belong to no stream.
-        self.pending = Pending::default();
-        Some(fin.at)
+        Some((fin.at, std::mem::take(&mut self.pending).stream_bytes()))
     }
 
     /// Where `length` bytes at `start` stand.

@@ -123,6 +123,8 @@ impl Statistics {
             Row::count("tcp.retransmits", tcp.retransmits, "segments sent again"),
             Row::count("tcp.duplicates", tcp.duplicates, "packets seen on another interface before"),
             Row::count("tcp.out_of_order", tcp.out_of_order, "segments that came before their time"),
+            Row::count("tcp.bytes_after_end", tcp.bytes_after_end, "bytes beyond the end of their stream"),
+            Row::count("tcp.ignored_resets", tcp.ignored_resets, "resets far from the window"),
             Row::count(
                 "tcp.ignored_acknowledgements",
                 tcp.ignored_acknowledgements,

@@ -78,6 +78,10 @@ pub struct TcpCounters {
     pub out_of_order: u64,
     /// Holes given up early, by the bound that was reached, in the order of [`Overflow::ALL`].
     pub pending_overflows: [u64; Overflow::ALL.len()],
+    /// Bytes that came out of order and lie beyond the end of their stream.
+    pub bytes_after_end: u64,
+    /// Resets that were not believed, because their number is far from the window.
+    pub ignored_resets: u64,
     /// Acknowledgements that were not believed: of another connection, or of bytes that nobody is known to have sent.
     pub ignored_acknowledgements: u64,
     /// Segments without payload for connections that are not known.
@@ -101,6 +105,8 @@ impl std::ops::AddAssign for TcpCounters {
         for (sum, count) in self.pending_overflows.iter_mut().zip(other.pending_overflows) {
             *sum += count;
         }
+        self.bytes_after_end += other.bytes_after_end;
+        self.ignored_resets += other.ignored_resets;
         self.ignored_acknowledgements += other.ignored_acknowledgements;
         self.unknown_connection += other.unknown_connection;
     }

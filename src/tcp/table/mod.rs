@@ -362,7 +362,8 @@ impl<S> ConnectionTable<S> {
             Some(EntryState::Ignored { .. } | EntryState::Over { .. }) => {
                 self.recency.touch(index, Rank::Closed, segment.at, Self::ENTRY);
             }
-            _ => {}
+            Some(EntryState::Followed(_)) => self.counters.ignored_resets += 1,
+            None => {}
         }
     }
 

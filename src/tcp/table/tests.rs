@@ -255,6 +255,17 @@ fn a_reset_far_from_the_window_is_not_believed() {
     bench.client(1000, 5000, b"ab");
     bench.segment(CLIENT, SERVER, 500_000_000, None, TcpFlags::RST, b"");
     assert!(bench.recorder.finished.is_empty());
+    assert_eq!(bench.table.counters().ignored_resets, 1);
+}
+
+#[test]
+fn bytes_held_beyond_the_end_of_their_stream_are_counted() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1010, 5000, b"beyond");
+    bench.segment(CLIENT, SERVER, 1000, Some(5000), TcpFlags::FIN, b"bye");
+    assert_eq!((text(&bench.recorder.client), bench.recorder.client.ended), ("bye".into(), true));
+    assert_eq!((bench.table.counters().bytes_after_end, bench.table.pending_bytes()), (6, 0));
 }
 
 #[test]
