@@ -11,7 +11,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use network_agent::exchange::{Exchange, ExchangeSink, Outcome};
-use network_agent::packet::{LinkType, RawPacket};
+use network_agent::packet::{Abandonment, LinkType, RawPacket};
 use network_agent::pipeline::{Pipeline, PipelineConfig, PipelineCounters};
 use network_agent::tcp::Overflow;
 use network_agent::time::Timestamp;
@@ -405,7 +405,7 @@ fn fragments_of_ipv4_that_never_complete() {
         }
     }
     let counters = siege.end("fragments of IPv4");
-    assert!(counters.packet.abandoned_datagrams > 0);
+    assert!(counters.packet.abandoned(Abandonment::Sets) > 0);
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn fragments_of_ipv6_that_never_complete() {
         siege.feed(&fragment);
     }
     let counters = siege.end("fragments of IPv6");
-    assert!(counters.packet.abandoned_datagrams > 0);
+    assert!(counters.packet.abandoned(Abandonment::Sets) > 0);
 }
 
 #[test]

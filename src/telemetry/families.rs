@@ -58,6 +58,7 @@ fn add(families: &mut Vec<Family>, row: Row, worker: Option<usize>) {
     // A reason has words of its own, which are not those of all.
     let words = match name.as_str() {
         "export.spans_dropped" => "spans dropped",
+        "packet.abandoned_datagrams" => "datagrams whose fragments never came together",
         "tcp.pending_overflows" => "holes given up early",
         _ => words,
     };

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::config::StatsFormat;
 use crate::export::{DropReason, ExportSnapshot};
-use crate::packet::Discard;
+use crate::packet::{Abandonment, Discard};
 use crate::tcp::Overflow;
 use crate::worker::WorkerSnapshot;
 
@@ -100,11 +100,10 @@ impl Statistics {
             let name = format!("packet.discarded.{}", reason.label());
             rows.push(Row::count(name, packet.discarded(reason), "packets that gave no segment"));
         }
-        rows.push(Row::loss(
-            "packet.abandoned_datagrams",
-            packet.abandoned_datagrams,
-            "datagrams whose fragments never came together",
-        ));
+        for reason in Abandonment::ALL {
+            let name = format!("packet.abandoned_datagrams.{}", reason.label());
+            rows.push(Row::loss(name, packet.abandoned(reason), words_for_abandonment(reason)));
+        }
         rows
     }
 
@@ -218,6 +217,17 @@ const fn words_for(reason: DropReason) -> &'static str {
         DropReason::Rejected => "spans rejected by the destination",
         DropReason::Refused => "spans refused by the destination",
         DropReason::Shutdown => "spans not sent when the agent ended",
+    }
+}
+
+const fn words_for_abandonment(reason: Abandonment) -> &'static str {
+    match reason {
+        Abandonment::Bytes => {
+            "datagrams given up because fragments took too many bytes: raise AGENT_MAX_FRAGMENT_BYTES"
+        }
+        Abandonment::Sets => "datagrams given up because too many were in fragments: raise AGENT_MAX_FRAGMENT_SETS",
+        Abandonment::Age => "datagrams whose fragments never came together",
+        Abandonment::Contradictory => "datagrams whose fragments contradict each other",
     }
 }
 

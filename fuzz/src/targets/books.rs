@@ -95,7 +95,7 @@ fn footprint(counters: &PipelineCounters) -> Footprint {
     let mut footprint = Footprint::default();
     packet.discards.iter().for_each(|count| footprint.note(*count));
     for count in [
-        packet.abandoned_datagrams,
+        packet.abandoned_datagrams.iter().sum(),
         tcp.connections,
         tcp.evicted,
         tcp.gaps,
