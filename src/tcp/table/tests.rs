@@ -504,7 +504,7 @@ fn who_holds_little_keeps_it_while_others_fill_the_bound_of_all() {
     for port in 1..5 {
         let client = format!("10.9.0.1:{port}");
         bench.segment(&client, SERVER, 999, None, TcpFlags::SYN, b"");
-        bench.segment(&client, SERVER, 2000, None, TcpFlags::ACK, &[b'x'; 19_500]);
+        bench.segment(&client, SERVER, 2000, None, TcpFlags::ACK, &b"x".repeat(19_500));
     }
     assert!(bench.table.pending_bytes() > 78_000, "{}", bench.table.pending_bytes());
     for number in (1..20).rev() {
