@@ -11,16 +11,19 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use network_agent::exchange::{Exchange, ExchangeSink, Outcome};
-use network_agent::packet::{LinkType, RawPacket};
+use network_agent::packet::{Abandonment, LinkType, RawPacket};
 use network_agent::pipeline::{Pipeline, PipelineConfig, PipelineCounters};
+use network_agent::tcp::Overflow;
 use network_agent::time::Timestamp;
 use support::frames::{Segment, encode};
-use support::{ACK, Conversation, Frame, SYN, say};
+use support::{ACK, Conversation, Frame, SYN, Side, run_with, say};
 
 /// What the core may hold with the default settings.
 const BUDGET: usize = 128 << 20;
 /// Honest exchanges beside each flood.
 const HONEST: usize = 40;
+/// A request that is answered late.
+const POLL: &str = "GET /poll HTTP/1.1\r\nHost: honest\r\n\r\n";
 /// Between two packets of a flood.
 const STEP: u64 = 2_000;
 const START: u64 = 1_700_000_000_000_000_000;
@@ -161,7 +164,8 @@ impl Siege {
     }
 }
 
-/// A connection that is kept alive, and beside each of its exchanges one on a connection of its own.
+/// A connection that is kept alive, and beside each of its exchanges one on a connection of its own, and one whose response
+/// comes in the wrong order.
 fn honest() -> Vec<Frame> {
     let exchange = |conversation: Conversation, number: usize| {
         let body = "b".repeat(number * 50);
@@ -177,6 +181,13 @@ fn honest() -> Vec<Frame> {
         said = kept.frames.len();
         let short = Conversation::between(&format!("10.1.0.7:{}", 41_000 + number), "10.1.0.80:80").on(LinkType::Raw);
         frames.extend(exchange(short.handshake(), number).close().frames);
+        let shuffled = Conversation::between(&format!("10.1.0.7:{}", 42_000 + number), "10.1.0.80:80");
+        let asked = shuffled.on(LinkType::Raw).cut_at(600).handshake();
+        let answered = exchange(asked, number).ack(Side::Client);
+        let mut wrong = answered.frames.clone();
+        let response = 4..wrong.len() - 1;
+        wrong[response].reverse();
+        frames.extend(wrong);
     }
     frames
 }
@@ -184,8 +195,8 @@ fn honest() -> Vec<Frame> {
 fn assert_honest(found: &[Exchange]) {
     let count =
         |number: usize| found.iter().filter(|exchange| exchange.request.head.target() == target(number)).count();
-    let all: Vec<usize> = (0..HONEST).filter(|number| count(*number) != 2).collect();
-    assert_eq!((found.len(), all), (2 * HONEST, Vec::new()), "each honest exchange once on each connection");
+    let all: Vec<usize> = (0..HONEST).filter(|number| count(*number) != 3).collect();
+    assert_eq!((found.len(), all), (3 * HONEST, Vec::new()), "each honest exchange once on each connection");
     for exchange in found {
         let number = (0..HONEST).find(|number| exchange.request.head.target() == target(*number)).unwrap();
         let response =
@@ -266,6 +277,26 @@ fn a_flood_of_tiny_segments_out_of_order() {
         }
     }
     siege.end("islands");
+}
+
+#[test]
+fn holes_that_nobody_acknowledges() {
+    const CONNECTIONS: u32 = 600;
+    const SEGMENTS: u32 = 300;
+    let mut siege = Siege::new(u64::from(CONNECTIONS * (SEGMENTS + 1)));
+    let mut upload = Template::new(ACK, b"POST /holes HTTP/1.1\r\nContent-Length: 1000000000\r\n\r\n");
+    let mut behind = Template::new(ACK, &[b'x'; 200]);
+    for source in 0..CONNECTIONS {
+        siege.feed(upload.source(source).at(1000));
+    }
+    for number in 1..=SEGMENTS {
+        for source in 0..CONNECTIONS {
+            // A hole before each, so that giving up one frees one.
+            siege.feed(behind.source(source).at(1000 + 201 * number));
+        }
+    }
+    let counters = siege.end("holes");
+    assert!(counters.tcp.overflows(Overflow::Total) > 0);
 }
 
 #[test]
@@ -379,7 +410,7 @@ fn fragments_of_ipv4_that_never_complete() {
         }
     }
     let counters = siege.end("fragments of IPv4");
-    assert!(counters.packet.abandoned_datagrams > 0);
+    assert!(counters.packet.abandoned(Abandonment::Sets) > 0);
 }
 
 #[test]
@@ -398,7 +429,7 @@ fn fragments_of_ipv6_that_never_complete() {
         siege.feed(&fragment);
     }
     let counters = siege.end("fragments of IPv6");
-    assert!(counters.packet.abandoned_datagrams > 0);
+    assert!(counters.packet.abandoned(Abandonment::Sets) > 0);
 }
 
 #[test]
@@ -478,4 +509,32 @@ fn gaps_everywhere() {
     }
     let counters = siege.end("gaps");
     assert!(counters.tcp.gaps > 1000, "{}", counters.tcp.gaps);
+}
+
+#[test]
+fn long_polls_beside_heads_that_are_heavy() {
+    const POLLS: usize = 7000;
+    let poll = |number: usize| {
+        let client = format!("10.2.{}.{}:40000", number >> 8, number & 0xff);
+        Conversation::between(&client, "10.1.0.80:80").on(LinkType::Raw).handshake().client(POLL)
+    };
+    let polls: Vec<Conversation> = (0..POLLS).map(poll).collect();
+    let mut frames: Vec<Frame> = polls.iter().flat_map(|poll| poll.frames.clone()).collect();
+    let heavy = format!("GET /heavy HTTP/1.1\r\nX: {}\r\n\r\n", "h".repeat(60_000));
+    for number in 0..400 {
+        let client = format!("172.16.{}.{}:40000", number >> 8, number & 0xff);
+        frames.extend(Conversation::between(&client, "10.1.0.81:80").on(LinkType::Raw).client(&heavy).frames);
+    }
+    for poll in polls {
+        frames.extend(poll.server("HTTP/1.1 204 X\r\n\r\n").frames.into_iter().next_back());
+    }
+    for (frame, at) in frames.iter_mut().zip((START..).step_by(2000)) {
+        frame.at = at;
+    }
+    let config = PipelineConfig { max_memory: 24 << 20, ..PipelineConfig::default() };
+    let (exchanges, counters) = run_with(config, &frames);
+    println!("polls: {:?}", counters.tcp);
+    assert!(counters.tcp.shed > 0, "{:?}", counters.tcp);
+    let answered = exchanges.iter().filter(|exchange| exchange.outcome == Outcome::Complete && !exchange.incomplete);
+    assert_eq!(answered.count(), POLLS);
 }

@@ -10,12 +10,16 @@ use smallvec::SmallVec;
 
 use super::captured::Captured;
 use super::ip::{IpPayload, Origin};
-use super::{DecoderLimits, Discard};
+use super::{Abandonment, DecoderLimits, Discard};
 use crate::time::Timestamp;
 
 /// How long after its first fragment a datagram may become whole. It is Linux' own time (`ipfrag_time`): the receiver
 /// gives up then too. RFC 8200 §4.5 asks for 60 s, but IPv4 identifications come round faster (RFC 4963).
 const REASSEMBLY_TIME: Duration = Duration::from_secs(30);
+
+/// A packet so much older than what is held belongs to another time: files are joined, clocks are set. Packets of several
+/// queues and interfaces come out of order by far less.
+const BACKWARDS: Duration = Duration::from_secs(60);
 
 /// No datagram is longer; stops offsets that would make one (the "ping of death").
 const MAX_DATAGRAM: usize = 65_535;
@@ -117,8 +121,8 @@ pub(super) struct Fragments {
     bytes: usize,
     /// When the oldest set becomes too old.
     deadline: Option<Timestamp>,
-    /// Datagrams given up.
-    abandoned: u64,
+    /// Datagrams given up, in the order of [`Abandonment::ALL`].
+    abandoned: [u64; Abandonment::ALL.len()],
 }
 
 impl Fragments {
@@ -131,18 +135,21 @@ impl Fragments {
             next_serial: 0,
             bytes: 0,
             deadline: None,
-            abandoned: 0,
+            abandoned: [0; Abandonment::ALL.len()],
         }
     }
 
-    /// Datagrams given up so far: too old, contradictory, or dropped because a bound was reached.
-    pub(super) const fn abandoned(&self) -> u64 {
+    /// Datagrams given up so far, in the order of [`Abandonment::ALL`].
+    pub(super) const fn abandoned(&self) -> [u64; Abandonment::ALL.len()] {
         self.abandoned
     }
 
     /// Gives up what is too old at `now`. Each datagram costs one look, when its time has come.
     pub(super) fn expire(&mut self, now: Timestamp) {
-        while self.deadline.is_some_and(|deadline| now >= deadline) && self.drop_oldest() {}
+        if self.deadline.is_some_and(|deadline| deadline.saturating_since(now) > REASSEMBLY_TIME + BACKWARDS) {
+            self.go_back(now);
+        }
+        while self.deadline.is_some_and(|deadline| now >= deadline) && self.drop_oldest(Abandonment::Age) {}
     }
 
     /// Takes a fragment seen on `interface`; the datagram, if it completes one, else why the packet gave nothing.
@@ -152,7 +159,7 @@ impl Fragments {
         let outcome = set.add(fragment);
         match outcome {
             Outcome::Whole(datagram) => return Ok(datagram),
-            Outcome::Contradicts => self.abandoned += 1,
+            Outcome::Contradicts => self.count_abandoned(Abandonment::Contradictory),
             Outcome::Held | Outcome::Dropped => {}
         }
         let found_room = self.put(key, set);
@@ -161,6 +168,14 @@ impl Fragments {
         } else {
             Err(Discard::FragmentDropped)
         }
+    }
+
+    /// Time has gone back: what is from the future would never become too old, and would hide what does.
+    fn go_back(&mut self, now: Timestamp) {
+        for set in self.sets.values_mut() {
+            set.started = set.started.min(now);
+        }
+        self.update_deadline();
     }
 
     fn new_set(&mut self, at: Timestamp) -> Set {
@@ -179,9 +194,9 @@ impl Fragments {
 
     /// Puts a set (back) in, at the cost of the oldest others; whether that made enough room.
     fn put(&mut self, key: Key, set: Set) -> bool {
-        while self.sets.len() >= self.limits.fragment_sets || self.bytes + set.charge > self.limits.fragment_bytes {
-            if !self.drop_oldest() {
-                self.count_abandoned(&set);
+        while let Some(bound) = self.overflow(&set) {
+            if !self.drop_oldest(bound) {
+                self.give_up(&set, bound);
                 return false;
             }
         }
@@ -192,18 +207,32 @@ impl Fragments {
         true
     }
 
-    fn drop_oldest(&mut self) -> bool {
+    /// The bound that `set` would exceed.
+    fn overflow(&self, set: &Set) -> Option<Abandonment> {
+        if self.sets.len() >= self.limits.fragment_sets {
+            return Some(Abandonment::Sets);
+        }
+        (self.bytes + set.charge > self.limits.fragment_bytes).then_some(Abandonment::Bytes)
+    }
+
+    fn drop_oldest(&mut self, reason: Abandonment) -> bool {
         let Some((_, key)) = self.by_age.pop_first() else { return false };
         if let Some(set) = self.take(&key) {
-            self.count_abandoned(&set);
+            self.give_up(&set, reason);
         }
         true
     }
 
-    fn count_abandoned(&mut self, set: &Set) {
+    fn give_up(&mut self, set: &Set, reason: Abandonment) {
         // A contradictory datagram was counted when it was found to be one.
         if let State::Collecting(_) = set.state {
-            self.abandoned += 1;
+            self.count_abandoned(reason);
+        }
+    }
+
+    fn count_abandoned(&mut self, reason: Abandonment) {
+        if let Some(count) = self.abandoned.get_mut(reason as usize) {
+            *count += 1;
         }
     }
 
@@ -458,12 +487,12 @@ mod tests {
         let mut probe = Probe::default();
         assert_eq!(probe.frame(&piece(0, 24)), Err(Discard::FragmentHeld));
         assert_eq!(probe.frame(&piece(16, 48)), Err(Discard::FragmentDropped));
-        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        assert_eq!(probe.0.counters().abandoned_datagrams, [0, 0, 0, 1]);
         assert_eq!(probe.frame(&piece(0, 24)), Err(Discard::FragmentDropped));
         assert_eq!(probe.frame(&piece(24, datagram.len())), Err(Discard::FragmentDropped));
         // Its number is free again when its time is over, and it is not counted twice.
         assert_eq!(probe.frame_at(31, &piece(0, 24)), Err(Discard::FragmentHeld));
-        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        assert_eq!(probe.0.counters().abandoned_datagrams, [0, 0, 0, 1]);
     }
 
     #[test]
@@ -561,9 +590,9 @@ mod tests {
         let mut probe = Probe::default();
         assert_eq!(probe.frame_at(100, &fragments[0]), Err(Discard::FragmentHeld));
         assert_eq!(probe.frame_at(129, &frame_v4(PAYLOAD)).map(|seen| seen.payload), Ok(PAYLOAD.to_vec()));
-        assert_eq!(probe.0.counters().abandoned_datagrams, 0);
+        assert_eq!(probe.0.counters().abandoned_datagrams, [0; 4]);
         assert_eq!(probe.frame_at(130, &fragments[1]), Err(Discard::FragmentHeld));
-        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        assert_eq!(probe.0.counters().abandoned_datagrams, [0, 0, 1, 0]);
         assert!(probe.frame_at(159, &fragments[0]).is_ok());
     }
 
@@ -572,7 +601,7 @@ mod tests {
         let mut probe = Probe::default();
         assert_eq!(probe.frame_at(100, &fragments_v4(1, 48)[0]), Err(Discard::FragmentHeld));
         assert_eq!(probe.frame_at(130, &ethernet(0x0806, &[])), Err(Discard::NotIp));
-        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        assert_eq!(probe.0.counters().abandoned_datagrams, [0, 0, 1, 0]);
     }
 
     #[test]
@@ -584,12 +613,25 @@ mod tests {
     }
 
     #[test]
+    fn a_datagram_from_before_time_went_back_grows_old_with_the_others() {
+        let mut probe = Probe::default();
+        assert_eq!(probe.frame_at(4000, &fragments_v4(1, 48)[0]), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame_at(4001, &fragments_v4(2, 48)[0]), Err(Discard::FragmentHeld));
+        assert_eq!(probe.frame_at(400, &fragments_v4(3, 48)[0]), Err(Discard::FragmentHeld));
+        assert!(probe.frame_at(401, &fragments_v4(2, 48)[1]).is_ok(), "the jump itself ends nothing");
+        assert_eq!(probe.frame_at(429, &ethernet(0x0806, &[])), Err(Discard::NotIp));
+        assert_eq!(probe.0.counters().abandoned_datagrams, [0; 4]);
+        assert_eq!(probe.frame_at(430, &ethernet(0x0806, &[])), Err(Discard::NotIp));
+        assert_eq!(probe.0.counters().abandoned_datagrams, [0, 0, 2, 0]);
+    }
+
+    #[test]
     fn the_oldest_datagram_goes_when_there_are_too_many() {
         let mut probe = limited(1 << 20, 2);
         for id in [1, 2, 3] {
             assert_eq!(probe.frame(&fragments_v4(id, 48)[0]), Err(Discard::FragmentHeld));
         }
-        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        assert_eq!(probe.0.counters().abandoned_datagrams, [0, 1, 0, 0]);
         assert!(probe.frame(&fragments_v4(2, 48)[1]).is_ok());
         assert!(probe.frame(&fragments_v4(3, 48)[1]).is_ok());
         assert_eq!(probe.frame(&fragments_v4(1, 48)[1]), Err(Discard::FragmentHeld));
@@ -601,15 +643,15 @@ mod tests {
         for id in [1, 2, 3] {
             assert_eq!(probe.frame(&fragments_v4(id, 48)[0]), Err(Discard::FragmentHeld));
         }
-        assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+        assert_eq!(probe.0.counters().abandoned_datagrams, [1, 0, 0, 0]);
         assert!(probe.frame(&fragments_v4(2, 48)[1]).is_ok());
     }
 
     #[test]
     fn a_fragment_that_never_finds_room_is_dropped() {
-        for mut probe in [limited(100, 512), limited(1 << 20, 0)] {
+        for (mut probe, abandoned) in [(limited(100, 512), [1, 0, 0, 0]), (limited(1 << 20, 0), [0, 1, 0, 0])] {
             assert_eq!(probe.frame(&fragments_v4(1, 48)[0]), Err(Discard::FragmentDropped));
-            assert_eq!(probe.0.counters().abandoned_datagrams, 1);
+            assert_eq!(probe.0.counters().abandoned_datagrams, abandoned);
         }
     }
 
@@ -631,7 +673,7 @@ mod tests {
             assert!(fragments.add(&first, 0, second(1)).is_ok());
         }
         assert_eq!((fragments.bytes, fragments.sets.len(), fragments.by_age.len()), (0, 0, 0));
-        assert_eq!((fragments.deadline, fragments.abandoned()), (None, 0));
+        assert_eq!((fragments.deadline, fragments.abandoned()), (None, [0; 4]));
     }
 
     #[test]

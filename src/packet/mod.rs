@@ -138,6 +138,35 @@ impl Discard {
     }
 }
 
+/// Why a datagram was given up before all its fragments had come.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(usize)]
+pub enum Abandonment {
+    /// It was the oldest, or found no room itself, when all fragments together took too many bytes.
+    Bytes,
+    /// It was the oldest when there were too many datagrams.
+    Sets,
+    /// The rest did not come in time.
+    Age,
+    /// Its fragments overlap where they must not.
+    Contradictory,
+}
+
+impl Abandonment {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 4] = [Self::Bytes, Self::Sets, Self::Age, Self::Contradictory];
+
+    /// The reason as a metric's label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Sets => "sets",
+            Self::Age => "age",
+            Self::Contradictory => "contradictory",
+        }
+    }
+}
+
 /// What the decoder has counted since it was made. Invariant: `packets == segments + Σ discards`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PacketCounters {
@@ -149,9 +178,9 @@ pub struct PacketCounters {
     pub segments: u64,
     /// Packets that gave none, by [`Discard`] in the order of [`Discard::ALL`].
     pub discards: [u64; Discard::ALL.len()],
-    /// Datagrams that were given up before all fragments had come: too old, contradictory, or the oldest when a bound
-    /// was reached. Not part of the sum: their packets count as [`Discard::FragmentHeld`].
-    pub abandoned_datagrams: u64,
+    /// Datagrams that were given up before all fragments had come, by [`Abandonment`] in the order of
+    /// [`Abandonment::ALL`]. Not part of the sum: their packets count as [`Discard::FragmentHeld`].
+    pub abandoned_datagrams: [u64; Abandonment::ALL.len()],
 }
 
 impl std::ops::AddAssign for PacketCounters {
@@ -162,7 +191,9 @@ impl std::ops::AddAssign for PacketCounters {
         for (sum, count) in self.discards.iter_mut().zip(other.discards) {
             *sum += count;
         }
-        self.abandoned_datagrams += other.abandoned_datagrams;
+        for (sum, count) in self.abandoned_datagrams.iter_mut().zip(other.abandoned_datagrams) {
+            *sum += count;
+        }
     }
 }
 
@@ -170,6 +201,11 @@ impl PacketCounters {
     /// Packets discarded for `reason`.
     pub fn discarded(&self, reason: Discard) -> u64 {
         self.discards.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Datagrams given up for `reason`.
+    pub fn abandoned(&self, reason: Abandonment) -> u64 {
+        self.abandoned_datagrams.get(reason as usize).copied().unwrap_or(0)
     }
 
     /// Counts one packet discarded for `reason`.

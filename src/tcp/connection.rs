@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::half::{Half, Place};
+use super::half::{Half, MAX_WINDOW, Place, REACH};
+use super::holders::Since;
 use super::pending::{Held, Inserted};
-use super::table::{TcpCounters, TcpLimits};
+use super::table::{Overflow, TcpCounters, TcpLimits};
 use super::{Direction, Flow, Interest, Mark, StreamEvent, StreamHandler};
 use crate::packet::{Segment, SequenceNumber, TcpFlags};
 use crate::time::Timestamp;
@@ -24,6 +25,7 @@ pub(super) struct Streams<S> {
     pub(super) state: S,
     pub(super) flow: Flow,
     pub(super) timer_armed: bool,
+    pub(super) since: Since,
     up: Half,
     down: Half,
     interest: Interest,
@@ -35,8 +37,6 @@ pub(super) struct Context<'a, H> {
     pub(super) handler: &'a mut H,
     pub(super) counters: &'a mut TcpCounters,
     pub(super) limits: &'a TcpLimits,
-    /// Bytes held by other connections.
-    pub(super) pending_elsewhere: usize,
 }
 
 /// What became of the connection.
@@ -62,6 +62,7 @@ impl<S> Streams<S> {
             state,
             flow,
             timer_armed: false,
+            since: Since::default(),
             up: Half::default(),
             down: Half::default(),
             interest: Interest::Undecided,
@@ -76,7 +77,10 @@ impl<S> Streams<S> {
     {
         self.note_handshake(segment, direction);
         if segment.flags.contains(TcpFlags::ACK) {
-            self.half_mut(direction.opposite()).acknowledge(segment.acknowledgement);
+            let reach = self.reach_of_acknowledgement(segment, direction);
+            let peer = self.half_mut(direction.opposite());
+            let is_believed = reach.is_some_and(|reach| peer.acknowledge(segment.acknowledgement, reach));
+            cx.counters.ignored_acknowledgements += u64::from(!is_believed);
         }
         let start = self.note_edges(segment, direction);
         if segment.payload_length > 0 {
@@ -96,7 +100,9 @@ impl<S> Streams<S> {
             return false;
         }
         let distance = segment.sequence.distance_from(half.next());
-        !(FAR_BEHIND..=FAR_AHEAD).contains(&distance) || (half.is_ended() && distance >= 0)
+        let is_beyond_end =
+            half.is_ended() && distance >= 0 && !half.is_probe(segment.sequence, segment.payload_length);
+        !(FAR_BEHIND..=FAR_AHEAD).contains(&distance) || is_beyond_end
     }
 
     /// Whether a reset is believed.
@@ -136,6 +142,14 @@ impl<S> Streams<S> {
             self.leap(direction, now, cx);
             self.drain(cx);
         }
+    }
+
+    /// All connections together hold too much: gives up one hole, of the direction that holds more.
+    pub(super) fn relieve<H: StreamHandler<State = S>>(&mut self, now: Timestamp, cx: &mut Context<'_, H>) -> Verdict {
+        let heavier = self.up.pending.bytes() >= self.down.pending.bytes();
+        self.leap(if heavier { Direction::Up } else { Direction::Down }, now, cx);
+        self.drain(cx);
+        self.verdict()
     }
 
     /// When a loss becomes certain, if nothing comes; `deadline` for one that begins to show now.
@@ -223,6 +237,28 @@ impl<S> Streams<S> {
         };
     }
 
+    /// How far beyond what the capture shows of the peer's bytes an acknowledgement by `segment` is believed at first sight.
+    ///
+    /// The peer itself drops what acknowledges bytes that it has not sent (RFC 9293 §3.10.7.4); the capture cannot know what
+    /// it has sent, for it may have lost any of it. But where a wrong number is believed, up to 1 GiB counts as lost, and what
+    /// comes then as old. So the segment itself has to be credible:
+    /// - Its own number is far from the rest of its direction: it is of another connection.
+    /// - Nothing was seen of its direction but the SYN that it answers: a server that still knows a connection on the same
+    ///   ports says what it has acknowledged there. It brings nothing but what the capture shows the peer to have sent.
+    /// - It carries data or a FIN that fit: it is of this connection, and may tell of any loss.
+    /// - Else: as far as a few windows. What kernels drop between two acknowledgements is less, and when it is more the next
+    ///   acknowledgement goes on from this one ([`Half::acknowledge`]).
+    fn reach_of_acknowledgement(&self, segment: &Segment<'_>, direction: Direction) -> Option<u32> {
+        let (own, peer) = (self.half(direction), self.half(direction.opposite()));
+        let says_more = segment.payload_length > 0 || segment.flags.contains(TcpFlags::FIN);
+        match own.is_near(segment.sequence) {
+            false => None,
+            true if !own.is_anchored() && !says_more && peer.initial().is_some() => Some(0),
+            true if own.is_anchored() && says_more => Some(MAX_WINDOW),
+            true => Some(REACH),
+        }
+    }
+
     /// Payload: delivered at once when it is next, held when it is not.
     fn take<H>(&mut self, segment: &Segment<'_>, start: SequenceNumber, direction: Direction, cx: &mut Context<'_, H>)
     where
@@ -240,8 +276,7 @@ impl<S> Streams<S> {
         let place = if half.is_ended() { Place::Old } else { half.place(start, length) };
         match place {
             Place::Old => {
-                let probe = length <= 1 && start.advance(1) == half.next();
-                if !probe {
+                if !half.is_probe(start, length) {
                     self.note_repeat(segment, direction, cx.counters);
                 }
             }
@@ -268,21 +303,24 @@ impl<S> Streams<S> {
         if held == Inserted::Known {
             self.note_repeat(segment, direction, cx.counters);
         }
-        cx.counters.pending_overflows += u64::from(self.is_full(direction, cx));
+        if let Some(bound) = self.overflow(direction, cx.limits) {
+            cx.counters.count_overflow(bound);
+        }
         // One hole after the other: the last one may be no loss, only a segment that is late.
-        while self.is_full(direction, cx) && self.interest != Interest::None {
+        while self.overflow(direction, cx.limits).is_some() && self.interest != Interest::None {
             self.leap(direction, segment.at, cx);
             self.drain(cx);
         }
     }
 
-    /// Whether `direction` holds more than it may, or all connections together do.
-    fn is_full<H>(&self, direction: Direction, cx: &Context<'_, H>) -> bool {
+    /// The bound that `direction` exceeds.
+    fn overflow(&self, direction: Direction, limits: &TcpLimits) -> Option<Overflow> {
         let pending = &self.half(direction).pending;
-        let is_over = pending.bytes() > cx.limits.max_pending_bytes
-            || pending.len() > cx.limits.max_pending_segments
-            || self.pending_bytes() + cx.pending_elsewhere > cx.limits.max_total_pending_bytes;
-        is_over && pending.len() > 0
+        if pending.bytes() > limits.max_pending_bytes {
+            Some(Overflow::Bytes)
+        } else {
+            (pending.len() > limits.max_pending_segments).then_some(Overflow::Segments)
+        }
     }
 
     fn note_repeat(&mut self, segment: &Segment<'_>, direction: Direction, counters: &mut TcpCounters) {
@@ -303,7 +341,8 @@ impl<S> Streams<S> {
                     self.deliver_held(direction, &run, cx);
                     moved = true;
                 }
-                if let Some(at) = self.half_mut(direction).take_end() {
+                if let Some((at, beyond)) = self.half_mut(direction).take_end() {
+                    cx.counters.bytes_after_end += beyond;
                     self.report(direction, StreamEvent::End(at), cx);
                     moved = true;
                 }

@@ -6,7 +6,11 @@ use crate::packet::SequenceNumber;
 use crate::time::Timestamp;
 
 /// Acknowledged bytes further ahead than this are not believed: no window is that large (RFC 7323 §2.2).
-const MAX_WINDOW: u32 = 1 << 30;
+pub(super) const MAX_WINDOW: u32 = 1 << 30;
+
+/// Numbers this far from all that the capture shows are still surely of this connection: several of the largest windows that
+/// systems give out unasked, and less than one in a hundred of all numbers.
+pub(super) const REACH: u32 = 1 << 24;
 
 /// A late SYN is at most so far before the first bytes that were captured; one of a new connection is hardly ever.
 const LATE_SYN_REACH: i32 = 1 << 16;
@@ -29,6 +33,8 @@ pub(super) struct Half {
     start: SequenceNumber,
     initial: Option<SequenceNumber>,
     acknowledged: Option<SequenceNumber>,
+    /// An acknowledgement that was not believed, unless the next one goes on from it.
+    doubted: Option<SequenceNumber>,
     fin: Option<Fin>,
     ended: bool,
     loss: Option<Loss>,
@@ -158,8 +164,22 @@ impl Half {
         }
     }
 
-    /// The peer has received everything before `number`.
-    pub(super) fn acknowledge(&mut self, number: SequenceNumber) {
+    /// The peer says that it has received everything before `number`. Whether it is believed: up to `reach` beyond all that
+    /// the capture shows, and further when it goes on from one that was not. A receiver that goes on takes data in, and a
+    /// wrong number only comes again; so a loss of any length is one after two acknowledgements.
+    pub(super) fn acknowledge(&mut self, number: SequenceNumber, reach: u32) -> bool {
+        if self.is_anchored() {
+            if distance(self.next, number) > MAX_WINDOW {
+                return false;
+            }
+            let beyond = distance(number, self.furthest());
+            let goes_on = self.doubted.is_some_and(|doubted| (1..=REACH).contains(&distance(number, doubted)));
+            if beyond > reach && !(goes_on && beyond <= MAX_WINDOW) {
+                self.doubted = Some(number);
+                return false;
+            }
+        }
+        self.doubted = None;
         match self.anchor {
             Anchor::Unknown => {
                 self.next = number;
@@ -179,6 +199,12 @@ impl Half {
         if self.acknowledged.is_none_or(|known| number.is_after(known)) {
             self.acknowledged = Some(number);
         }
+        true
+    }
+
+    /// Whether `sequence` is not far from what was seen, if anything was.
+    pub(super) fn is_near(&self, sequence: SequenceNumber) -> bool {
+        !self.is_anchored() || distance(self.next, sequence).max(distance(sequence, self.furthest())) <= REACH
     }
 
     /// A FIN that takes the number `sequence`.
@@ -188,13 +214,12 @@ impl Half {
         }
     }
 
-    /// The FIN's time, once everything before it was delivered; only once.
-    pub(super) fn take_end(&mut self) -> Option<Timestamp> {
+    /// The FIN's time, once everything before it was delivered, and how many bytes were held that lie beyond it and belong
+    /// to no stream; only once.
+    pub(super) fn take_end(&mut self) -> Option<(Timestamp, u64)> {
         let fin = self.fin.filter(|fin| !self.ended && !fin.sequence.is_after(self.next))?;
         self.ended = true;
-        // Bytes beyond the FIN belong to no stream.
-        self.pending = Pending::default();
-        Some(fin.at)
+        Some((fin.at, std::mem::take(&mut self.pending).stream_bytes()))
     }
 
     /// Where `length` bytes at `start` stand.
@@ -206,6 +231,13 @@ impl Half {
         if skip >= length { Place::Old } else { Place::Next { skip } }
     }
 
+    /// Whether `length` bytes at `start` only ask whether the peer is there: the number before the next one, with one
+    /// byte of nothing (RFC 9293 §3.8.4). After a FIN that is the FIN's own.
+    pub(super) fn is_probe(&self, start: SequenceNumber, length: u32) -> bool {
+        let before_next = if self.ended { start } else { start.advance(1) };
+        length <= 1 && before_next == self.next
+    }
+
     /// Whether a segment that acknowledges `number` of this direction was sent after bytes that are still to come here.
     pub(super) fn is_behind(&self, number: Option<SequenceNumber>) -> bool {
         self.received_by(number).is_some()
@@ -214,7 +246,9 @@ impl Half {
     /// How far beyond `next` the sender of such an acknowledgement had received.
     pub(super) fn received_by(&self, number: Option<SequenceNumber>) -> Option<SequenceNumber> {
         let open = self.is_known() && !self.ended;
-        number.map(|number| self.believable(number)).filter(|until| open && until.is_after(self.next))
+        let is_believed = |number: &SequenceNumber| self.acknowledged.is_some_and(|known| !number.is_after(known));
+        let believed = number.filter(is_believed).map(|number| self.believable(number));
+        believed.filter(|until| open && until.is_after(self.next))
     }
 
     /// Moves past `count` bytes, delivered or lost.
@@ -318,6 +352,11 @@ impl Half {
     /// Whether a copy seen on `interface` is a retransmission, not the same packet seen elsewhere.
     pub(super) fn is_home(&self, interface: u32) -> bool {
         self.interface.is_none_or(|home| home == interface)
+    }
+
+    /// The end of what was captured.
+    fn furthest(&self) -> SequenceNumber {
+        self.pending.end().filter(|end| end.is_after(self.next)).unwrap_or(self.next)
     }
 
     /// `number` without the FIN's own number and without what no window allows.

@@ -8,6 +8,7 @@ use crate::time::Timestamp;
 
 mod connection;
 mod half;
+mod holders;
 mod key;
 mod pending;
 mod recency;
@@ -15,7 +16,7 @@ mod slots;
 mod table;
 
 pub use recency::{TableClass, TableSummary};
-pub use table::{ConnectionTable, TcpCounters, TcpLimits};
+pub use table::{ConnectionTable, Overflow, TcpCounters, TcpLimits};
 
 /// One of the two directions of a connection: from the endpoint that sorts lower, or to it.
 /// Which of them carries requests is for the bytes to tell.

@@ -81,6 +81,16 @@ impl Pending {
         self.runs.first().map(|run| (&run.mark, run.length))
     }
 
+    /// Bytes of the stream that the runs stand for, with what the snap length cut.
+    pub(super) fn stream_bytes(&self) -> u64 {
+        self.runs.iter().map(|run| u64::from(run.length)).sum()
+    }
+
+    /// Where the last run ends.
+    pub(super) fn end(&self) -> Option<SequenceNumber> {
+        self.runs.last().map(Held::end)
+    }
+
     /// Runs held.
     pub(super) fn len(&self) -> usize {
         self.runs.len()

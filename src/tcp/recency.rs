@@ -32,7 +32,7 @@ pub(super) const RANKS: [Rank; 5] = [Rank::Closed, Rank::Fresh, Rank::Opaque, Ra
 
 const NONE: u32 = u32::MAX;
 
-/// Bytes from which on an entry with something open waits in the next queue: who holds much goes before who holds little.
+/// Bytes from which on an entry with something open waits in the next queue.
 const WEIGHTS: [u32; 3] = [8 << 10, 64 << 10, 512 << 10];
 
 /// One queue for each rank, but several for the last, by weight.
@@ -176,13 +176,26 @@ impl Recency {
         TableSummary(self.queues.map(class))
     }
 
-    /// When the front of a rank's queues was placed: no entry was used before, perhaps since.
+    /// When the front of a rank's queues was placed: no entry was used before, perhaps since. After time went back it
+    /// may lie in the future.
     pub(super) fn front_placed(&self, rank: Rank) -> Option<Timestamp> {
         self.fronts(rank).map(|(_, link)| link.placed).min()
     }
 
     /// An index of this rank that was last used at or before `before`; it may be missed for [`SLACK`].
-    pub(super) fn stale(&self, rank: Rank, before: Timestamp) -> Option<u32> {
+    ///
+    /// Entries from before time went back to `now` stand in front and would hide all others for as long as it went back.
+    /// They count as used now. Each is moved once, when it is found, so the jump itself costs nothing.
+    pub(super) fn stale(&mut self, rank: Rank, before: Timestamp, now: Timestamp) -> Option<u32> {
+        loop {
+            let future = self.fronts(rank).find(|(_, link)| link.placed > now).map(|(index, _)| index);
+            let Some(index) = future else { break };
+            self.unlink(index);
+            if let Some(link) = self.links.get_mut(index as usize) {
+                (link.placed, link.touched) = (now, now);
+            }
+            self.append(index);
+        }
         self.fronts(rank).find(|(_, link)| link.touched <= before).map(|(index, _)| index)
     }
 
@@ -192,15 +205,20 @@ impl Recency {
         RANKS.into_iter().find_map(oldest)
     }
 
-    /// The index to give up for its memory: one without anything open while those hold more than `spared` bytes, else one
-    /// of the weight that holds most; the one that was not used for longest.
-    pub(super) fn dearest(&self, spared: usize) -> Option<u32> {
+    /// The index to give up for its memory: one without anything open while those hold more than `share` bytes; less is
+    /// spared, because giving it up would give back next to nothing. Else one of the heaviest with something open that
+    /// together hold more than `share`, so that who holds much goes before many who hold little, and a few who hold much
+    /// do not go for what many hold. Of those, the one that was not used for longest.
+    pub(super) fn dearest(&self, share: usize) -> Option<u32> {
         let has_any = |queue: &&Queue| queue.front != NONE;
         let (idle, busy) = self.queues.split_at(Rank::Busy as usize);
         let held: usize = idle.iter().map(|queue| queue.bytes).sum();
         let lowest = || idle.iter().find(has_any);
-        let heaviest = || busy.iter().filter(has_any).max_by_key(|queue| queue.bytes);
-        let queue = if held > spared { lowest() } else { heaviest().or_else(lowest) };
+        let heaviest = || {
+            let by_weight = || busy.iter().rev().filter(has_any);
+            by_weight().find(|queue| queue.bytes > share).or_else(|| by_weight().next())
+        };
+        let queue = if held > share { lowest() } else { heaviest().or_else(lowest) };
         queue.map(|queue| queue.front)
     }
 
@@ -271,6 +289,37 @@ mod tests {
         Timestamp::from_nanos(nanos)
     }
 
+    #[test]
+    fn who_holds_much_with_something_open_goes_before_many_who_hold_little() {
+        let mut recency = Recency::default();
+        let (light, heavy) = (15_000, 640);
+        for index in 0..light {
+            recency.place(index, Rank::Busy, at(1), 4 << 10);
+        }
+        for index in light..light + heavy {
+            recency.place(index, Rank::Busy, at(2), 64 << 10);
+        }
+        let share = 8 << 20;
+        let mut gone = 0;
+        while recency.bytes() > 70 << 20 {
+            let index = recency.dearest(share).unwrap();
+            assert!(index >= light, "who holds little goes while others hold much");
+            recency.remove(index);
+            gone += 1;
+        }
+        assert!(gone < heavy);
+    }
+
+    #[test]
+    fn a_few_who_hold_much_stay_while_nearly_all_is_held_by_many() {
+        let mut recency = Recency::default();
+        recency.place(0, Rank::Busy, at(1), 1 << 20);
+        for index in 1..10_000 {
+            recency.place(index, Rank::Busy, at(2), 4 << 10);
+        }
+        assert_eq!(recency.dearest(8 << 20), Some(1));
+    }
+
     proptest! {
         /// The twin is a plain list of (index, rank, last use, bytes).
         #[test]
@@ -300,7 +349,7 @@ mod tests {
                     _ => {
                         let before = now - 900 * MILLI;
                         let mut found = Vec::new();
-                        while let Some(index) = recency.stale(rank, at(before)) {
+                        while let Some(index) = recency.stale(rank, at(before), at(now)) {
                             recency.remove(index);
                             found.push(index);
                         }
@@ -322,12 +371,12 @@ mod tests {
                     prop_assert_eq!(found.bytes, bytes as u64);
                 }
                 let idle: usize = twin.iter().filter(|entry| entry.1 != Rank::Busy).map(|entry| entry.3).sum();
-                let spared = 1 << 19;
-                let dearest = recency.dearest(spared);
+                let share = 1 << 19;
+                let dearest = recency.dearest(share);
                 prop_assert_eq!(dearest.is_some(), !twin.is_empty());
                 if let Some(entry) = dearest.and_then(|index| twin.iter().find(|entry| entry.0 == index)) {
                     let has_busy = twin.iter().any(|entry| entry.1 == Rank::Busy);
-                    prop_assert_eq!(entry.1 == Rank::Busy, has_busy && idle <= spared, "{:?}", twin);
+                    prop_assert_eq!(entry.1 == Rank::Busy, has_busy && idle <= share, "{:?}", twin);
                 }
                 let lowest = twin.iter().map(|entry| entry.1 as u8).min();
                 let least = recency.least();

@@ -56,7 +56,12 @@ fn add(families: &mut Vec<Family>, row: Row, worker: Option<usize>) {
     let (layer, what) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let (name, reason) = (format!("{layer}.{what}"), parts.next().map(str::to_owned));
     // A reason has words of its own, which are not those of all.
-    let words = if name == "export.spans_dropped" { "spans dropped" } else { words };
+    let words = match name.as_str() {
+        "export.spans_dropped" => "spans dropped",
+        "packet.abandoned_datagrams" => "datagrams whose fragments never came together",
+        "tcp.pending_overflows" => "holes given up early",
+        _ => words,
+    };
     let sample = Sample { worker, reason, value };
     match families.iter_mut().find(|family| family.name == name) {
         Some(family) => family.samples.push(sample),

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use crate::config::StatsFormat;
 use crate::export::{DropReason, ExportSnapshot};
-use crate::packet::Discard;
+use crate::packet::{Abandonment, Discard};
+use crate::tcp::Overflow;
 use crate::worker::WorkerSnapshot;
 
 /// Everything that was counted, from the packets to the spans.
@@ -99,17 +100,16 @@ impl Statistics {
             let name = format!("packet.discarded.{}", reason.label());
             rows.push(Row::count(name, packet.discarded(reason), "packets that gave no segment"));
         }
-        rows.push(Row::loss(
-            "packet.abandoned_datagrams",
-            packet.abandoned_datagrams,
-            "datagrams whose fragments never came together",
-        ));
+        for reason in Abandonment::ALL {
+            let name = format!("packet.abandoned_datagrams.{}", reason.label());
+            rows.push(Row::loss(name, packet.abandoned(reason), words_for_abandonment(reason)));
+        }
         rows
     }
 
     fn stream_rows(&self) -> Vec<Row> {
         let (tcp, http) = (&self.worker.counters.tcp, &self.worker.counters.http);
-        vec![
+        let mut rows = vec![
             Row::count("tcp.connections", tcp.connections, "connections"),
             Row::gauge("tcp.active", tcp.active, "of them known now"),
             Row::loss("tcp.evicted", tcp.evicted, "connections forgotten: raise AGENT_MAX_CONNECTIONS"),
@@ -122,8 +122,20 @@ impl Statistics {
             Row::count("tcp.retransmits", tcp.retransmits, "segments sent again"),
             Row::count("tcp.duplicates", tcp.duplicates, "packets seen on another interface before"),
             Row::count("tcp.out_of_order", tcp.out_of_order, "segments that came before their time"),
-            Row::loss("tcp.pending_overflows", tcp.pending_overflows, "holes given up: raise AGENT_MAX_PENDING_BYTES"),
+            Row::count("tcp.bytes_after_end", tcp.bytes_after_end, "bytes beyond the end of their stream"),
+            Row::count("tcp.ignored_resets", tcp.ignored_resets, "resets far from the window"),
+            Row::count(
+                "tcp.ignored_acknowledgements",
+                tcp.ignored_acknowledgements,
+                "acknowledgements of bytes that nobody is known to have sent",
+            ),
             Row::count("tcp.unknown_connection", tcp.unknown_connection, "empty segments of unknown connections"),
+        ];
+        for bound in Overflow::ALL {
+            let name = format!("tcp.pending_overflows.{}", bound.label());
+            rows.push(Row::loss(name, tcp.overflows(bound), words_for_overflow(bound)));
+        }
+        rows.extend([
             Row::count("http.requests", http.requests, "request heads"),
             Row::count("http.responses", http.responses, "final response heads"),
             Row::count("http.interim_responses", http.interim_responses, "interim response heads"),
@@ -137,7 +149,8 @@ impl Statistics {
             Row::loss("http.malformed_heads", http.malformed_heads, "heads that could not be read"),
             Row::loss("http.oversized_heads", http.oversized_heads, "heads too long: raise AGENT_MAX_HEAD_BYTES"),
             Row::count("http.skipped_bytes", http.skipped_bytes, "bytes skipped in search of a message"),
-        ]
+        ]);
+        rows
     }
 
     fn exchange_rows(&self) -> Vec<Row> {
@@ -205,6 +218,25 @@ const fn words_for(reason: DropReason) -> &'static str {
         DropReason::Rejected => "spans rejected by the destination",
         DropReason::Refused => "spans refused by the destination",
         DropReason::Shutdown => "spans not sent when the agent ended",
+    }
+}
+
+const fn words_for_abandonment(reason: Abandonment) -> &'static str {
+    match reason {
+        Abandonment::Bytes => {
+            "datagrams given up because fragments took too many bytes: raise AGENT_MAX_FRAGMENT_BYTES"
+        }
+        Abandonment::Sets => "datagrams given up because too many were in fragments: raise AGENT_MAX_FRAGMENT_SETS",
+        Abandonment::Age => "datagrams whose fragments never came together",
+        Abandonment::Contradictory => "datagrams whose fragments contradict each other",
+    }
+}
+
+const fn words_for_overflow(bound: Overflow) -> &'static str {
+    match bound {
+        Overflow::Bytes => "holes given up in directions that held too many bytes: raise AGENT_MAX_PENDING_BYTES",
+        Overflow::Segments => "holes given up in directions that held too many runs: raise AGENT_MAX_PENDING_SEGMENTS",
+        Overflow::Total => "holes given up because all held too many bytes: raise AGENT_MAX_TOTAL_PENDING_BYTES",
     }
 }
 

@@ -95,14 +95,14 @@ fn footprint(counters: &PipelineCounters) -> Footprint {
     let mut footprint = Footprint::default();
     packet.discards.iter().for_each(|count| footprint.note(*count));
     for count in [
-        packet.abandoned_datagrams,
+        packet.abandoned_datagrams.iter().sum(),
         tcp.connections,
         tcp.evicted,
         tcp.gaps,
         tcp.retransmits,
         tcp.duplicates,
         tcp.out_of_order,
-        tcp.pending_overflows,
+        tcp.pending_overflows.iter().sum(),
         tcp.unknown_connection,
         http.requests,
         http.responses,

@@ -231,7 +231,7 @@ impl Audited {
             counters.retransmits,
             counters.duplicates,
             counters.out_of_order,
-            counters.pending_overflows,
+            counters.pending_overflows.iter().sum(),
             counters.unknown_connection,
             self.twin.turns.len() as u64,
             self.twin.closed,

@@ -23,6 +23,32 @@ pub struct TcpLimits {
     pub loss_grace: Duration,
 }
 
+/// A bound on what is held out of order.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(usize)]
+pub enum Overflow {
+    /// [`TcpLimits::max_pending_bytes`].
+    Bytes,
+    /// [`TcpLimits::max_pending_segments`].
+    Segments,
+    /// [`TcpLimits::max_total_pending_bytes`].
+    Total,
+}
+
+impl Overflow {
+    /// Every bound, in the order of the counters.
+    pub const ALL: [Self; 3] = [Self::Bytes, Self::Segments, Self::Total];
+
+    /// The bound as a metric's label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Segments => "segments",
+            Self::Total => "total",
+        }
+    }
+}
+
 /// What the TCP layer has counted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct TcpCounters {
@@ -50,8 +76,14 @@ pub struct TcpCounters {
     pub duplicates: u64,
     /// Segments held because they came before their time.
     pub out_of_order: u64,
-    /// Holes given up early because a bound on held bytes was reached.
-    pub pending_overflows: u64,
+    /// Holes given up early, by the bound that was reached, in the order of [`Overflow::ALL`].
+    pub pending_overflows: [u64; Overflow::ALL.len()],
+    /// Bytes that came out of order and lie beyond the end of their stream.
+    pub bytes_after_end: u64,
+    /// Resets that were not believed, because their number is far from the window.
+    pub ignored_resets: u64,
+    /// Acknowledgements that were not believed: of another connection, or of bytes that nobody is known to have sent.
+    pub ignored_acknowledgements: u64,
     /// Segments without payload for connections that are not known.
     pub unknown_connection: u64,
 }
@@ -70,7 +102,25 @@ impl std::ops::AddAssign for TcpCounters {
         self.retransmits += other.retransmits;
         self.duplicates += other.duplicates;
         self.out_of_order += other.out_of_order;
-        self.pending_overflows += other.pending_overflows;
+        for (sum, count) in self.pending_overflows.iter_mut().zip(other.pending_overflows) {
+            *sum += count;
+        }
+        self.bytes_after_end += other.bytes_after_end;
+        self.ignored_resets += other.ignored_resets;
+        self.ignored_acknowledgements += other.ignored_acknowledgements;
         self.unknown_connection += other.unknown_connection;
+    }
+}
+
+impl TcpCounters {
+    /// Holes given up early because of `bound`.
+    pub fn overflows(&self, bound: Overflow) -> u64 {
+        self.pending_overflows.get(bound as usize).copied().unwrap_or(0)
+    }
+
+    pub(in crate::tcp) fn count_overflow(&mut self, bound: Overflow) {
+        if let Some(count) = self.pending_overflows.get_mut(bound as usize) {
+            *count += 1;
+        }
     }
 }

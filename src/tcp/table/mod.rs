@@ -11,9 +11,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use ends::{Ends, initials, is_new_syn};
-pub use limits::{TcpCounters, TcpLimits};
+pub use limits::{Overflow, TcpCounters, TcpLimits};
 
 use super::connection::{Context, Streams, Verdict};
+use super::holders::Holders;
 use super::key::FlowKey;
 use super::recency::{RANKS, Rank, Recency, TableSummary};
 use super::slots::Slots;
@@ -36,7 +37,7 @@ const BACKWARDS: Duration = Duration::from_secs(60);
 
 /// The table; `S` is what the layer above keeps for each connection.
 ///
-/// Invariants: every entry is in `index` and in `recency` exactly once; `pending_bytes` is the sum over all entries.
+/// Invariants: every entry is in `index` and in `recency` exactly once; every entry that holds bytes is in `holders`.
 #[derive(Debug)]
 pub struct ConnectionTable<S> {
     limits: TcpLimits,
@@ -45,7 +46,7 @@ pub struct ConnectionTable<S> {
     entries: Slots<Entry<S>>,
     recency: Recency,
     losses: VecDeque<LossTimer>,
-    pending_bytes: usize,
+    holders: Holders,
     counters: TcpCounters,
     now: Timestamp,
     births: u64,
@@ -92,7 +93,7 @@ impl<S> ConnectionTable<S> {
             entries: Slots::new(),
             recency: Recency::default(),
             losses: VecDeque::new(),
-            pending_bytes: 0,
+            holders: Holders::default(),
             counters: TcpCounters::default(),
             now: Timestamp::default(),
             births: 0,
@@ -135,7 +136,7 @@ impl<S> ConnectionTable<S> {
         self.idle_checked = self.now;
         for rank in RANKS {
             let Some(before) = self.idle_before(rank) else { continue };
-            while let Some(index) = self.recency.stale(rank, before) {
+            while let Some(index) = self.recency.stale(rank, before, self.now) {
                 self.end(index, Finish::Idle, handler);
             }
         }
@@ -167,7 +168,7 @@ impl<S> ConnectionTable<S> {
         let loss = self.losses.front().map(|timer| timer.deadline);
         let idle = RANKS.into_iter().filter_map(|rank| {
             let placed = self.recency.front_placed(rank)?;
-            Some(placed.saturating_add(self.timeout(rank)))
+            Some(placed.min(self.now).saturating_add(self.timeout(rank)))
         });
         idle.chain(loss).min()
     }
@@ -195,8 +196,8 @@ impl<S> ConnectionTable<S> {
     }
 
     /// Bytes held out of order now.
-    pub const fn pending_bytes(&self) -> usize {
-        self.pending_bytes
+    pub fn pending_bytes(&self) -> usize {
+        self.holders.bytes()
     }
 
     fn find(&self, key: &FlowKey) -> Option<u32> {
@@ -265,26 +266,52 @@ impl<S> ConnectionTable<S> {
             return;
         };
         let before = streams.pending_bytes();
-        let mut cx = Context {
-            handler,
-            counters: &mut self.counters,
-            limits: &self.limits,
-            pending_elsewhere: self.pending_bytes - before,
-        };
+        let mut cx = Context { handler, counters: &mut self.counters, limits: &self.limits };
         let verdict = streams.accept(segment, direction, &mut cx);
         let birth = entry.birth;
         self.after(index, birth, before, verdict, segment.at, handler);
     }
 
-    /// Brings the table's own books in line with what `verdict` says of an entry that is followed.
+    /// Books what `verdict` says of an entry that is followed; then keeps the bounds that all share.
     fn after<H>(&mut self, index: u32, birth: u64, before: usize, verdict: Verdict, at: Timestamp, handler: &mut H)
     where
         H: StreamHandler<State = S>,
     {
+        self.book(index, birth, before, verdict, at, handler);
+        self.relieve(handler);
+        self.shed(handler);
+    }
+
+    /// While all together hold too much out of order, the costliest gives up a hole, whoever came last.
+    fn relieve<H: StreamHandler<State = S>>(&mut self, handler: &mut H) {
+        while self.holders.bytes() > self.limits.max_total_pending_bytes {
+            let Some(index) = self.holders.costliest(self.limits.max_total_pending_bytes / 8) else { return };
+            let Some(entry) = self.entries.get_mut(index) else { return };
+            let EntryState::Followed(streams) = &mut entry.state else { return };
+            self.counters.count_overflow(Overflow::Total);
+            let before = streams.pending_bytes();
+            let mut cx = Context { handler, counters: &mut self.counters, limits: &self.limits };
+            let verdict = streams.relieve(self.now, &mut cx);
+            // It was no packet of this connection: that must not look used.
+            let birth = entry.birth;
+            self.book(index, birth, before, verdict, Timestamp::default(), handler);
+        }
+    }
+
+    /// Brings the table's own books in line with what `verdict` says of an entry that is followed.
+    fn book<H>(&mut self, index: u32, birth: u64, before: usize, verdict: Verdict, at: Timestamp, handler: &mut H)
+    where
+        H: StreamHandler<State = S>,
+    {
         let Some(Entry { state: EntryState::Followed(streams), .. }) = self.entries.get_mut(index) else { return };
-        self.pending_bytes = self.pending_bytes - before + streams.pending_bytes();
+        let held = streams.pending_bytes();
+        self.holders.change(index, &mut streams.since, before, held);
         let interest = match verdict {
-            Verdict::Closed => return self.close(index, Finish::Closed(at), at, handler),
+            Verdict::Closed => {
+                // A timer may have made it so, when the last packet was long gone.
+                let last = self.recency.last_use(index).map_or(at, |(_, touched)| at.max(touched.min(self.now)));
+                return self.close(index, Finish::Closed(last), at, handler);
+            }
             Verdict::Open(Interest::None) => return self.ignore(index, at),
             Verdict::Open(interest) => interest,
         };
@@ -302,14 +329,14 @@ impl<S> ConnectionTable<S> {
             Interest::Quiet => Rank::Quiet,
             Interest::Undecided | Interest::None => Rank::Fresh,
         };
-        let bytes = Self::ENTRY + size_of::<Streams<S>>() + streams.pending_bytes() + H::heap_bytes(&streams.state);
+        let place = if held > 0 { Holders::PLACE } else { 0 };
+        let bytes = Self::ENTRY + size_of::<Streams<S>>() + held + place + H::heap_bytes(&streams.state);
         self.recency.touch(index, rank, at, bytes);
         // Timers of connections that are gone must not pile up while packet time stands still.
         if self.losses.len() > 2 * self.limits.max_connections.max(1) {
             let entries = &self.entries;
             self.losses.retain(|timer| entries.get(timer.index).is_some_and(|entry| entry.birth == timer.birth));
         }
-        self.shed(handler);
     }
 
     /// Forgets the least valuable connections while memory is short.
@@ -340,7 +367,8 @@ impl<S> ConnectionTable<S> {
             Some(EntryState::Ignored { .. } | EntryState::Over { .. }) => {
                 self.recency.touch(index, Rank::Closed, segment.at, Self::ENTRY);
             }
-            _ => {}
+            Some(EntryState::Followed(_)) => self.counters.ignored_resets += 1,
+            None => {}
         }
     }
 
@@ -349,12 +377,7 @@ impl<S> ConnectionTable<S> {
         let EntryState::Followed(streams) = &mut entry.state else { return };
         streams.timer_armed = false;
         let before = streams.pending_bytes();
-        let mut cx = Context {
-            handler,
-            counters: &mut self.counters,
-            limits: &self.limits,
-            pending_elsewhere: self.pending_bytes - before,
-        };
+        let mut cx = Context { handler, counters: &mut self.counters, limits: &self.limits };
         let verdict = streams.lose(self.now, &mut cx);
         // The timer is no packet: it must not make the connection look used.
         self.after(timer.index, timer.birth, before, verdict, Timestamp::default(), handler);
@@ -370,14 +393,15 @@ impl<S> ConnectionTable<S> {
         let initial = initials(streams);
         let end = Ends::new(|direction| streams.half(direction).next());
         let state = std::mem::replace(&mut entry.state, EntryState::Over { initial, end });
-        self.conclude(state, finish, handler);
+        self.conclude(index, state, finish, handler);
         self.recency.touch(index, Rank::Closed, at, Self::ENTRY);
     }
 
     fn ignore(&mut self, index: u32, at: Timestamp) {
         let Some(entry) = self.entries.get_mut(index) else { return };
-        let EntryState::Followed(streams) = &entry.state else { return };
-        self.pending_bytes -= streams.pending_bytes();
+        let EntryState::Followed(streams) = &mut entry.state else { return };
+        let before = streams.pending_bytes();
+        self.holders.change(index, &mut streams.since, before, 0);
         entry.state = EntryState::Ignored { initial: initials(streams) };
         self.recency.touch(index, Rank::Opaque, at, Self::ENTRY);
     }
@@ -390,20 +414,18 @@ impl<S> ConnectionTable<S> {
         if let Ok(place) = self.index.find_entry(hash, |other| *other == index) {
             place.remove();
         }
-        self.conclude(entry.state, finish, handler);
+        self.conclude(index, entry.state, finish, handler);
     }
 
     /// The last events of a connection, and its end.
-    fn conclude<H: StreamHandler<State = S>>(&mut self, state: EntryState<S>, finish: Finish, handler: &mut H) {
+    fn conclude<H>(&mut self, index: u32, state: EntryState<S>, finish: Finish, handler: &mut H)
+    where
+        H: StreamHandler<State = S>,
+    {
         let EntryState::Followed(mut streams) = state else { return };
         let before = streams.pending_bytes();
-        self.pending_bytes -= before;
-        let mut cx = Context {
-            handler,
-            counters: &mut self.counters,
-            limits: &self.limits,
-            pending_elsewhere: self.pending_bytes,
-        };
+        self.holders.change(index, &mut streams.since, before, 0);
+        let mut cx = Context { handler, counters: &mut self.counters, limits: &self.limits };
         streams.settle(self.now, &mut cx);
         if streams.is_wanted() {
             let Streams { state, flow, .. } = *streams;

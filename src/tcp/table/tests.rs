@@ -255,6 +255,17 @@ fn a_reset_far_from_the_window_is_not_believed() {
     bench.client(1000, 5000, b"ab");
     bench.segment(CLIENT, SERVER, 500_000_000, None, TcpFlags::RST, b"");
     assert!(bench.recorder.finished.is_empty());
+    assert_eq!(bench.table.counters().ignored_resets, 1);
+}
+
+#[test]
+fn bytes_held_beyond_the_end_of_their_stream_are_counted() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1010, 5000, b"beyond");
+    bench.segment(CLIENT, SERVER, 1000, Some(5000), TcpFlags::FIN, b"bye");
+    assert_eq!((text(&bench.recorder.client), bench.recorder.client.ended), ("bye".into(), true));
+    assert_eq!((bench.table.counters().bytes_after_end, bench.table.pending_bytes()), (6, 0));
 }
 
 #[test]
@@ -416,7 +427,7 @@ fn islands_without_end_are_bounded() {
         bench.client(1001 + 2 * island, 5000, b"x");
         assert!(bench.table.pending_bytes() <= 64 * 200);
     }
-    assert!(bench.table.counters().pending_overflows > 0);
+    assert!(bench.table.counters().overflows(Overflow::Segments) > 0);
 }
 
 #[test]
@@ -427,7 +438,7 @@ fn bytes_behind_a_hole_are_bounded_in_each_direction() {
         bench.client(2000 + 500 * number, 5000, &[b'x'; 500]);
         assert!(bench.table.pending_bytes() <= 10_000);
     }
-    assert_eq!(bench.table.counters().pending_overflows, 1, "what follows the hole is delivered at once");
+    assert_eq!(bench.table.counters().pending_overflows, [1, 0, 0], "what follows the hole is delivered at once");
     assert!(bench.recorder.client.bytes.len() > 40_000);
 }
 
@@ -440,7 +451,159 @@ fn bytes_behind_the_holes_of_all_connections_are_bounded() {
         bench.segment(&client, SERVER, 2000, None, TcpFlags::ACK, &[b'x'; 500]);
         assert!(bench.table.pending_bytes() <= 10_000);
     }
-    assert!(bench.table.counters().pending_overflows > 20);
+    assert!(bench.table.counters().overflows(Overflow::Total) > 20);
+}
+
+#[test]
+fn what_was_used_before_time_went_back_hides_nothing_that_is_idle() {
+    let mut bench = Bench::new();
+    bench.millis = 10_000_000;
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    bench.millis -= 3_600_000;
+    bench.segment("10.0.0.9:1", SERVER, 10, Some(20), TcpFlags::default(), b"x");
+    bench.wait(Duration::from_secs(2));
+    bench.wait(Duration::from_secs(590));
+    assert_eq!(bench.recorder.finished, []);
+    bench.wait(Duration::from_secs(20));
+    assert_eq!(bench.recorder.finished, [Finish::Idle, Finish::Idle]);
+}
+
+#[test]
+fn a_connection_that_closes_over_a_loss_closes_at_its_last_packet() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    bench.segment(SERVER, CLIENT, 5000, Some(1003), TcpFlags::FIN, b"");
+    bench.segment(CLIENT, SERVER, 1007, Some(5001), TcpFlags::FIN, b"");
+    bench.server(5001, 1008, b"");
+    let last = bench.at();
+    bench.wait(GRACE * 2);
+    assert_eq!(bench.recorder.finished, [Finish::Closed(last)]);
+}
+
+#[test]
+fn a_keep_alive_probe_after_a_half_close_is_no_new_connection() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.segment(CLIENT, SERVER, 1000, Some(5000), TcpFlags::FIN, b"ask");
+    bench.server(5000, 1004, b"");
+    bench.client(1003, 5000, b"\0");
+    bench.client(1003, 5000, b"");
+    bench.server(5000, 1004, b"answer");
+    assert_eq!((bench.recorder.begun, text(&bench.recorder.server)), (1, "answer".into()));
+    assert_eq!(bench.table.counters().retransmits, 0);
+    bench.client(1003, 5006, b"more");
+    assert_eq!(bench.recorder.begun, 2, "nothing comes after a FIN but on a new connection");
+}
+
+#[test]
+fn who_holds_little_keeps_it_while_others_fill_the_bound_of_all() {
+    let mut bench = Bench::with(TcpLimits { max_total_pending_bytes: 80_000, ..limits() });
+    bench.handshake();
+    for port in 1..5 {
+        let client = format!("10.9.0.1:{port}");
+        bench.segment(&client, SERVER, 999, None, TcpFlags::SYN, b"");
+        bench.segment(&client, SERVER, 2000, None, TcpFlags::ACK, &b"x".repeat(19_500));
+    }
+    assert!(bench.table.pending_bytes() > 78_000, "{}", bench.table.pending_bytes());
+    for number in (1..20).rev() {
+        bench.client(1000 + 4 * number, 5000, b"efgh");
+        assert!(bench.table.pending_bytes() <= 80_000);
+    }
+    bench.client(1000, 5000, b"efgh");
+    assert_eq!(text(&bench.recorder.client), "efgh".repeat(20));
+    assert!(bench.table.counters().overflows(Overflow::Total) > 0);
+}
+
+#[test]
+fn who_holds_much_for_a_moment_keeps_it_while_many_hold_little_for_long() {
+    let mut bench = Bench::with(TcpLimits { max_total_pending_bytes: 400_000, max_connections: 5000, ..limits() });
+    bench.handshake();
+    let hold = |bench: &mut Bench, number: u32| {
+        let client = format!("10.9.{}.1:{}", number >> 10, 1 + (number & 0x3ff));
+        bench.segment(&client, SERVER, 999, None, TcpFlags::SYN, b"");
+        bench.segment(&client, SERVER, 2000, None, TcpFlags::ACK, b"x");
+    };
+    for number in 0..3500 {
+        hold(&mut bench, number);
+    }
+    for segment in 1..20 {
+        bench.client(1000 + 500 * segment, 5000, &[b'y'; 500]);
+        hold(&mut bench, 3500 + segment);
+    }
+    bench.client(1000, 5000, &[b'y'; 500]);
+    assert_eq!(text(&bench.recorder.client), "y".repeat(10_000));
+}
+
+/// The old server answers a SYN on reused ports with what it has acknowledged last (RFC 9293 §3.10.7.4).
+#[test]
+fn an_acknowledgement_from_before_the_handshake_says_nothing() {
+    let mut bench = Bench::new();
+    bench.segment(CLIENT, SERVER, 999, None, TcpFlags::SYN, b"");
+    bench.server(70_000, 500_000_000, b"");
+    bench.wait(GRACE * 2);
+    bench.segment(CLIENT, SERVER, 999, None, TcpFlags::SYN, b"");
+    bench.server(70_000, 500_000_000, b"");
+    bench.wait(GRACE * 2);
+    bench.segment(SERVER, CLIENT, 4999, Some(1000), TcpFlags::SYN, b"");
+    bench.client(1000, 5000, b"ask");
+    bench.server(5000, 1003, b"answer");
+    assert_eq!((text(&bench.recorder.client), text(&bench.recorder.server)), ("ask".into(), "answer".into()));
+    assert_eq!((bench.recorder.begun, bench.table.counters().missing_bytes), (1, 0));
+}
+
+#[test]
+fn an_acknowledgement_with_numbers_of_another_connection_says_nothing() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    bench.server(900_000_000, 700_000_000, b"");
+    bench.server(5000, 700_000_000, b"");
+    bench.wait(GRACE * 2);
+    bench.server(5000, 1003, b"answer");
+    bench.client(1003, 5006, b", again");
+    assert_eq!((text(&bench.recorder.client), text(&bench.recorder.server)), ("ask, again".into(), "answer".into()));
+    assert_eq!((bench.recorder.begun, bench.table.counters().missing_bytes), (1, 0));
+}
+
+#[test]
+fn an_acknowledgement_from_half_of_all_numbers_ago_hides_no_later_one() {
+    let mut bench = Bench::new();
+    bench.segment(CLIENT, SERVER, 999, None, TcpFlags::SYN, b"");
+    bench.server(70_000, 1001_u32.wrapping_sub(1 << 31), b"");
+    bench.client(1004, 5000, b"efgh");
+    bench.server(5000, 1008, b"");
+    bench.wait(GRACE * 2);
+    assert_eq!(text(&bench.recorder.client), "????efgh");
+}
+
+#[test]
+fn a_long_loss_is_one_as_soon_as_a_second_acknowledgement_goes_on_from_the_first() {
+    const LOST: u32 = 300 << 20;
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ask");
+    bench.server(5000, 1003, b"answer");
+    bench.client(1003, 5006 + LOST, b"");
+    bench.client(1003, 5006 + LOST + 1448, b"");
+    bench.wait(GRACE * 2);
+    assert_eq!(bench.table.counters().missing_bytes, u64::from(LOST + 1448));
+}
+
+#[test]
+fn a_long_loss_is_one_as_soon_as_its_receiver_says_something() {
+    const LOST: u32 = 300 << 20;
+    for (flags, payload) in [(TcpFlags::default(), &b"next"[..]), (TcpFlags::FIN, b"")] {
+        let mut bench = Bench::new();
+        bench.handshake();
+        bench.client(1000, 5000, b"ask");
+        bench.server(5000, 1003, b"answer");
+        bench.client(1003, 5006 + LOST, b"");
+        bench.segment(CLIENT, SERVER, 1003, Some(5006 + LOST), flags, payload);
+        bench.wait(GRACE * 2);
+        assert_eq!(bench.table.counters().missing_bytes, u64::from(LOST), "{flags:?}");
+    }
 }
 
 #[test]
