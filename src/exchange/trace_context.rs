@@ -71,7 +71,7 @@ fn w3c(head: &RequestHead) -> Option<TraceContext<'_>> {
 /// All `tracestate` lines joined (§3.3.1.1); at most 512 characters are worth passing on (§3.3.1.5).
 fn trace_state(head: &RequestHead) -> Cow<'_, str> {
     let mut state = Cow::Borrowed("");
-    for (_, value) in head.headers().filter(|(name, _)| name.eq_ignore_ascii_case(b"tracestate")) {
+    for value in head.lines("tracestate") {
         let printable = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
         let Some(text) = std::str::from_utf8(value).ok().filter(|_| printable) else { return Cow::Borrowed("") };
         if text.is_empty() {

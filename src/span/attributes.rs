@@ -53,7 +53,7 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn address(&mut self, key: &'static str, address: IpAddr) {
-        self.text(key, address.to_string());
+        self.text(key, text_of(address));
     }
 
     /// The attributes, and how many found no room.
@@ -81,5 +81,40 @@ impl<'a> Attributes<'a> {
                 Cow::Owned(text)
             }
         }
+    }
+}
+
+/// As [`IpAddr`] is displayed; IPv4 without its detours, because a span has four of them.
+pub(super) fn text_of(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut text = String::with_capacity("255.255.255.255".len());
+    for (place, byte) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push('.');
+        }
+        for (least, unit) in [(100, 100), (10, 10), (0, 1)] {
+            if byte >= least {
+                text.push(char::from(b'0' + byte / unit % 10));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn addresses_read_as_the_standard_library_writes_them() {
+        for byte in 0..=255 {
+            for octets in [[byte, 0, 10, 255], [1, byte, 99, 100], [9, 200, byte, 0], [0, 0, 0, byte]] {
+                let address = Ipv4Addr::from(octets);
+                assert_eq!(text_of(address.into()), address.to_string());
+            }
+        }
+        assert_eq!(text_of("2001:db8::1".parse().unwrap()), "2001:db8::1");
     }
 }

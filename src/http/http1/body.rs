@@ -1,6 +1,6 @@
 //! A head → how its body ends (RFC 9112 §6.3), and the chunked coding (RFC 9112 §7.1).
 
-use super::super::head::Headers;
+use super::super::head::{Headers, Names};
 use super::super::{Answered, RequestHead, ResponseHead};
 
 /// How a body is delimited.
@@ -20,7 +20,7 @@ pub(super) enum Framing {
 
 /// How a request's body is delimited, and whether it asks for another protocol.
 pub(super) fn of_request(head: &RequestHead) -> (Framing, bool) {
-    let fields = Fields::read(head.headers());
+    let fields = Fields::of(head.names, head.headers());
     let framing = match (head.is_complete(), fields.coding, fields.length) {
         (false, ..) => Framing::Unknown,
         (true, Some(Coding::Chunked), _) => Framing::Chunked,
@@ -41,7 +41,7 @@ pub(super) fn of_response(head: &ResponseHead, answered: Answered) -> Framing {
     if answered == Answered::Head || matches!(status, 100..200 | 204 | 304) {
         return Framing::Length(0);
     }
-    let fields = Fields::read(head.headers());
+    let fields = Fields::of(head.names, head.headers());
     match (head.is_complete(), fields.coding, fields.length) {
         (false, ..) => Framing::Unknown,
         (true, Some(Coding::Chunked), _) => Framing::Chunked,
@@ -73,8 +73,11 @@ struct Fields {
 }
 
 impl Fields {
-    fn read(headers: Headers<'_>) -> Self {
+    fn of(names: Names, headers: Headers<'_>) -> Self {
         let mut fields = Self { coding: None, length: Length::Absent, upgrades: false };
+        if ![&b"content-length"[..], b"transfer-encoding", b"upgrade"].into_iter().any(|name| names.may_have(name)) {
+            return fields;
+        }
         for (name, value) in headers {
             if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
                 for part in value.split(|byte| *byte == b',') {

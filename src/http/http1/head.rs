@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 use memchr::{memchr, memchr_iter};
 
-use super::super::head::{RequestHead, ResponseHead, Version};
+use super::super::head::{Names, RequestHead, ResponseHead, Version};
 
 /// Header slots on the stack; heads with more lines are parsed again with slots on the heap.
 const SLOTS: usize = 64;
@@ -29,11 +29,13 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
 pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
     let bytes = own(bytes, complete)?;
     let line = request_line(&bytes).or_else(|| request_line(&regular(&bytes)))?;
+    let headers_start = number(start_line_end(&bytes));
     Some(RequestHead {
+        names: Names::of(&bytes, headers_start),
         method_end: number(line.method_end),
         target_start: number(line.target.0),
         target_end: number(line.target.1),
-        headers_start: number(start_line_end(&bytes)),
+        headers_start,
         version: line.version,
         complete,
         bytes,
@@ -102,8 +104,10 @@ pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool) -> Option<Re
     if status < 100 {
         return None;
     }
+    let headers_start = number(start_line_end(&bytes));
     Some(ResponseHead {
-        headers_start: number(start_line_end(&bytes)),
+        names: Names::of(&bytes, headers_start),
+        headers_start,
         status,
         version: version_of(version),
         complete,

@@ -3,14 +3,13 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use super::attributes::Attributes;
+use super::attributes::{Attributes, text_of};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
 use super::target::{Target, default_port};
 use super::{LocalAddresses, Sampler, Span, SpanKind, SpanSettings, Status, forwarded, legacy, semconv};
 use crate::exchange::trace_context::TraceContext;
 use crate::exchange::{Exchange, ExchangeId, ResponsePart};
-use crate::http::Headers;
 
 /// OTLP span flags: whether the parent is remote is known, and it is.
 const HAS_IS_REMOTE: u32 = 0x100;
@@ -136,7 +135,7 @@ impl SpanBuilder {
         let immediate = target.scheme.clone().unwrap_or(Cow::Borrowed("http"));
         let (host, port) = match &target.host {
             Some(host) => (host.clone(), target.port.or_else(|| default_port(&immediate))),
-            None => (Cow::Owned(exchange.server.ip().to_canonical().to_string()), Some(exchange.server.port())),
+            None => (Cow::Owned(text_of(exchange.server.ip().to_canonical())), Some(exchange.server.port())),
         };
         if settings.include_url {
             if !target.path.is_empty() {
@@ -171,22 +170,28 @@ impl SpanBuilder {
             {
                 list.bytes(semconv::USER_AGENT_ORIGINAL, value);
             }
-            self.add_header(list, &keys.request, keys, request.headers());
+            self.add_header(list, &keys.request, keys, request.lines(&keys.name));
             if let Some(ResponsePart { head, .. }) = &reading.exchange.response {
-                self.add_header(list, &keys.response, keys, head.headers());
+                self.add_header(list, &keys.response, keys, head.lines(&keys.name));
             }
         }
     }
 
-    fn add_header<'a>(&self, list: &mut Attributes<'a>, key: &'a str, keys: &HeaderKeys, headers: Headers<'a>) {
-        let mut values = headers.filter(|(name, _)| name.eq_ignore_ascii_case(keys.name.as_bytes())).peekable();
+    fn add_header<'a>(
+        &self,
+        list: &mut Attributes<'a>,
+        key: &'a str,
+        keys: &HeaderKeys,
+        values: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let mut values = values.peekable();
         if values.peek().is_none() {
             return;
         }
         if is_secret_header(&keys.name) && !self.settings.unsafe_headers {
             list.texts(key, std::iter::once(Cow::Borrowed(REDACTED)));
         } else {
-            list.texts(key, values.map(|(_, value)| String::from_utf8_lossy(value)));
+            list.texts(key, values.map(String::from_utf8_lossy));
         }
     }
 
