@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers check bench bench-live fuzz
+.PHONY: help setup build demo test servers check bench bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ bench: setup ## measure the core
 bench-live: setup ## measure live capture: recall, drops, CPU, memory
 	$(CARGO) build --locked --release --quiet
 	python3 scripts/bench-live.py $(BINARY)
+
+soak: setup ## watch memory for twenty minutes beside connections that stall and never close
+	$(CARGO) build --locked --release --quiet
+	python3 scripts/soak.py $(BINARY)
 
 fuzz: setup ## fuzz for ten minutes
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 600
