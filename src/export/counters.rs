@@ -44,6 +44,7 @@ pub struct ExportCounters {
     received: AtomicU64,
     exported: AtomicU64,
     sampled_out: AtomicU64,
+    in_transit: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
     waiting: AtomicU64,
     waiting_bytes: AtomicU64,
@@ -82,6 +83,8 @@ pub struct ExportSnapshot {
     pub spans_exported: u64,
     /// Exchanges that the sampler turned down.
     pub spans_sampled_out: u64,
+    /// Spans of exchanges that neither began nor ended on this machine.
+    pub spans_in_transit: u64,
     /// Spans lost, by [`DropReason`] in the order of [`DropReason::ALL`].
     pub spans_dropped: [u64; DropReason::ALL.len()],
     /// Spans between the queue and the destination's answer.
@@ -147,6 +150,7 @@ impl ExportCounters {
             exchanges_received: load(&self.received),
             spans_exported: load(&self.exported),
             spans_sampled_out: load(&self.sampled_out),
+            spans_in_transit: load(&self.in_transit),
             spans_dropped: std::array::from_fn(|reason| self.dropped.get(reason).map_or(0, load)),
             spans_waiting: load(&self.waiting),
             spans_in_flight: load(&self.in_flight),
@@ -173,6 +177,10 @@ impl ExportCounters {
     pub(super) fn sampled_out(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         add(&self.sampled_out, 1);
+    }
+
+    pub(super) fn in_transit(&self) {
+        add(&self.in_transit, 1);
     }
 
     pub(super) fn exported(&self, spans: u64, bytes: usize) {

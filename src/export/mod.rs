@@ -274,6 +274,10 @@ impl SpanSource for Feed {
     }
 
     fn span<'a>(&'a self, exchange: &'a Exchange) -> Option<Span<'a>> {
-        self.spans.builder.build(exchange, &*self.spans.local)
+        let span = self.spans.builder.build(exchange, &*self.spans.local)?;
+        if span.in_transit && self.spans.local.is_known() {
+            self.counters.in_transit();
+        }
+        Some(span)
     }
 }

@@ -101,6 +101,10 @@ impl LocalAddresses for NoAddresses {
     fn is_local(&self, _: IpAddr) -> bool {
         false
     }
+
+    fn is_known(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

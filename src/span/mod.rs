@@ -46,6 +46,8 @@ pub struct Span<'a> {
     pub attributes: Vec<Attribute<'a>>,
     /// Attributes left out because of the limit on their number.
     pub dropped_attributes: u32,
+    /// Neither end is on this machine: somebody's traffic, seen on its way. Not written anywhere.
+    pub in_transit: bool,
 }
 
 /// Which side of the exchange a span describes. The numbers are OTLP's.
@@ -116,6 +118,11 @@ pub trait LocalAddresses {
     /// Whether `address` is another machine's, whose agent reports what is sent from there as CLIENT spans.
     fn is_reported_elsewhere(&self, _address: std::net::IpAddr) -> bool {
         false
+    }
+
+    /// Whether any address can be local: without one, being in transit says nothing.
+    fn is_known(&self) -> bool {
+        true
     }
 }
 

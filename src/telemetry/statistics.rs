@@ -194,6 +194,11 @@ impl Statistics {
             Row::count("export.exchanges_received", export.exchanges_received, "exchanges taken for export"),
             Row::count("export.spans_exported", export.spans_exported, "spans exported"),
             Row::count("export.spans_sampled_out", export.spans_sampled_out, "exchanges not sampled"),
+            Row::count(
+                "export.spans_in_transit",
+                export.spans_in_transit,
+                "spans of which neither end is on this machine: name its networks in AGENT_LOCAL_NETWORKS",
+            ),
             Row::gauge("export.spans_waiting", export.spans_waiting, "spans waiting"),
             Row::gauge("export.spans_in_flight", export.spans_in_flight, "of them sent and not answered yet"),
             Row::gauge("export.waiting_bytes", export.waiting_bytes, "bytes of batches that wait"),

@@ -56,7 +56,8 @@ impl SpanBuilder {
         let caller = TraceContext::of(head, &self.settings.propagators);
         let trace_id = caller.as_ref().map_or_else(|| trace_id(exchange.id), |caller| caller.trace_id);
         let Decision::Keep { rate } = decide(self.settings.sampler, trace_id, caller.as_ref()) else { return None };
-        let kind = kind(exchange, local);
+        let here = Here::of(exchange, local);
+        let kind = here.kind();
         let reading = Reading {
             exchange,
             kind,
@@ -89,6 +90,7 @@ impl SpanBuilder {
             status,
             attributes,
             dropped_attributes,
+            in_transit: here == Here::Neither,
         })
     }
 
@@ -214,11 +216,32 @@ impl HeaderKeys {
     }
 }
 
-/// SERVER when the server is here, else CLIENT when the client is, else SERVER: somebody's traffic, seen on its way.
-fn kind(exchange: &Exchange, local: &dyn LocalAddresses) -> SpanKind {
-    let servers = [exchange.server, exchange.at_server().1];
-    let is_client = !servers.iter().any(|server| local.is_local(server.ip())) && local.is_local(exchange.client.ip());
-    if is_client { SpanKind::Client } else { SpanKind::Server }
+/// Which end of an exchange is on this machine.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Here {
+    /// The server, and perhaps the client, too.
+    Server,
+    /// The client alone.
+    Client,
+    /// Somebody's traffic, seen on its way.
+    Neither,
+}
+
+impl Here {
+    fn of(exchange: &Exchange, local: &dyn LocalAddresses) -> Self {
+        let servers = [exchange.server, exchange.at_server().1];
+        if servers.iter().any(|server| local.is_local(server.ip())) {
+            Self::Server
+        } else if local.is_local(exchange.client.ip()) {
+            Self::Client
+        } else {
+            Self::Neither
+        }
+    }
+
+    fn kind(self) -> SpanKind {
+        if self == Self::Client { SpanKind::Client } else { SpanKind::Server }
+    }
 }
 
 /// The id of the CLIENT span that another machine's agent makes of the same exchange. The client's own machine makes one

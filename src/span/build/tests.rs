@@ -354,3 +354,11 @@ proptest! {
         prop_assert!(span.end >= span.start && span.trace_id != [0; 16] && span.span_id != [0; 8]);
     }
 }
+
+#[test]
+fn an_exchange_of_which_neither_end_is_here_is_in_transit() {
+    let exchange = exchange(GET, None);
+    assert!(built(&exchange, &NOWHERE, |span| span.in_transit));
+    assert!(!built(&exchange, &CLIENT_SIDE, |span| span.in_transit));
+    assert!(!built(&exchange, &BOTH, |span| span.in_transit));
+}
