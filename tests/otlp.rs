@@ -132,6 +132,7 @@ fn span(path: &str) -> Span<'static> {
             Attribute { key: "http.response.status_code".into(), value: Value::Int(503) },
         ],
         dropped_attributes: 3,
+        in_transit: false,
     }
 }
 
