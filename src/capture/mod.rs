@@ -73,7 +73,7 @@ pub enum Received {
 /// Of a file: what was handed over, and the losses that a pcapng file itself reports.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct CaptureStatistics {
-    /// Packets that passed the filter. Of the loopback interface the kernel counts each twice, on its way out and in.
+    /// Packets that passed the filter.
     pub received: u64,
     /// Packets lost because the ring was full.
     pub dropped_by_kernel: u64,

@@ -4,6 +4,9 @@
 //! packet begins with its network layer, so offsets move, and what the cooked header would say is asked of the kernel
 //! ("ancillary data"). libpcap does the same when it sets a filter itself, but throws away what comes meanwhile; set by
 //! us, one filter takes the place of another between two packets, and none is lost.
+//!
+//! A packet of the loopback interface is shown twice, on its way out and in. libpcap leaves the first one out when it reads
+//! it; here the kernel does, before it copies it.
 
 use pcap::{Capture, Linktype};
 
@@ -32,6 +35,28 @@ const PROTOCOL: u32 = 0;
 const PACKET_TYPE: u32 = 4;
 const INTERFACE: u32 = 8;
 const HARDWARE_TYPE: u32 = 28;
+
+/// The hardware type of loopback interfaces (`linux/if_arp.h`).
+const LOOPBACK: u32 = 772;
+/// The type of packets that this machine sends (`linux/if_packet.h`).
+const OUTGOING: u32 = 4;
+
+/// Gives back no byte of what goes out by a loopback interface; then goes on.
+const WITHOUT_ECHOES: [libc::sock_filter; 5] = [
+    load(HARDWARE_TYPE),
+    libc::sock_filter { code: JMP | JEQ, jt: 0, jf: 3, k: LOOPBACK },
+    load(PACKET_TYPE),
+    libc::sock_filter { code: JMP | JEQ, jt: 0, jf: 1, k: OUTGOING },
+    NOTHING,
+];
+
+/// Ends the program: the packet is not captured.
+const NOTHING: libc::sock_filter = libc::sock_filter { code: RET, jt: 0, jf: 0, k: 0 };
+
+/// Asks the kernel for `field` of what it knows beside the packet.
+const fn load(field: u32) -> libc::sock_filter {
+    libc::sock_filter { code: LD | W | ABS, jt: 0, jf: 0, k: ANCILLARY + field }
+}
 
 /// A compiled expression.
 #[derive(Clone, Debug)]
@@ -63,29 +88,32 @@ impl Program {
 
     /// The program for packets of `choice` alone; `None` when there are too many interfaces for the kernel.
     pub(super) fn on(&self, choice: &Choice) -> Option<Vec<libc::sock_filter>> {
-        let (indices, is_in): (&[u32], bool) = match choice {
-            Choice::All => return Some(self.0.clone()),
-            Choice::Only(indices) => (indices, true),
-            Choice::AllBut(indices) => (indices, false),
-        };
-        let mut program = vec![libc::sock_filter { code: LD | W | ABS, jt: 0, jf: 0, k: ANCILLARY + INTERFACE }];
-        let last = indices.len();
-        for (place, index) in indices.iter().enumerate() {
-            // Skips the next instruction unless this is the interface.
-            program.push(libc::sock_filter { code: JMP | JEQ, jt: 0, jf: 1, k: *index });
-            let rest = u32::try_from(2 * (last - place - 1) + 1).unwrap_or(u32::MAX);
-            program.push(if is_in {
-                libc::sock_filter { code: JMP | JA, jt: 0, jf: 0, k: rest }
-            } else {
-                libc::sock_filter { code: RET, jt: 0, jf: 0, k: 0 }
-            });
-        }
-        if is_in {
-            program.push(libc::sock_filter { code: RET, jt: 0, jf: 0, k: 0 });
-        }
+        let mut program = WITHOUT_ECHOES.to_vec();
+        program.extend(passes(choice));
         program.extend_from_slice(&self.0);
         (program.len() <= MAX_INSTRUCTIONS).then_some(program)
     }
+}
+
+/// Goes on for packets of `choice` alone.
+fn passes(choice: &Choice) -> Vec<libc::sock_filter> {
+    let (indices, is_in): (&[u32], bool) = match choice {
+        Choice::All => return Vec::new(),
+        Choice::Only(indices) => (indices, true),
+        Choice::AllBut(indices) => (indices, false),
+    };
+    let mut program = vec![load(INTERFACE)];
+    let last = indices.len();
+    for (place, index) in indices.iter().enumerate() {
+        // Skips the next instruction unless this is the interface.
+        program.push(libc::sock_filter { code: JMP | JEQ, jt: 0, jf: 1, k: *index });
+        let rest = u32::try_from(2 * (last - place - 1) + 1).unwrap_or(u32::MAX);
+        program.push(if is_in { libc::sock_filter { code: JMP | JA, jt: 0, jf: 0, k: rest } } else { NOTHING });
+    }
+    if is_in {
+        program.push(NOTHING);
+    }
+    program
 }
 
 /// The constant of an instruction as the kernel needs it; `None` for what it has not.
@@ -146,6 +174,7 @@ mod tests {
             match (code & 0x07, code & 0xe0) {
                 (LD, ABS) if k == ANCILLARY + INTERFACE => a = interface,
                 (LD, ABS) if k == ANCILLARY + PROTOCOL => a = 0x0800,
+                (LD, ABS) if k == ANCILLARY + HARDWARE_TYPE => a = 1,
                 (LD, ABS) => a = load(k, size),
                 (LD, IND) => a = load(x + k, size),
                 (LDX, MSH) => x = 4 * (load(k, 1) & 0xf),
