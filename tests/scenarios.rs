@@ -347,6 +347,25 @@ fn continue_is_not_the_answer() {
 }
 
 #[test]
+fn an_upload_is_no_request_where_the_answer_before_it_may_have_had_no_body() {
+    let ends = "\r\nContent-Length: 60\r\n\r\n";
+    let whole = Conversation::new()
+        .handshake()
+        .client(GET)
+        .server(OK)
+        .client("HEAD /b HTTP/1.1\r\n\r\n")
+        .server(format!("HTTP/1.1 210 X{ends}"))
+        .client(format!("PUT /c HTTP/1.1\r\nExpect: 100-continue{ends}"))
+        .server("HTTP/1.1 100 Continue\r\n\r\n")
+        .client("GET /never HTTP/1.1\r\nHost: text in an upload, no request\r\n\r\n");
+    let mut frames = whole.frames;
+    // The requests are lost: that the answer was one to HEAD nobody can know.
+    let lost = [frames.len() - 5, frames.len() - 3];
+    lost.iter().rev().for_each(|place| drop(frames.remove(*place)));
+    assert_eq!(say(&run(&frames).0), ["GET /a 200"]);
+}
+
+#[test]
 fn an_upgrade_and_a_tunnel_end_http() {
     for (request, response, wanted) in [
         ("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", "HTTP/1.1 101 Switching\r\n\r\n", "GET /ws 101"),

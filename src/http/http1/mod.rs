@@ -146,6 +146,8 @@ impl Stream {
     pub(super) const fn as_peer(&self) -> PeerState {
         match self.state {
             State::Searching => PeerState::Searching,
+            // What is taken for the body of an answer to HEAD may be the next message, and an interim response.
+            State::Body(_) if self.doubtful => PeerState::Searching,
             _ if self.interim => PeerState::SaidInterim,
             _ => PeerState::Following,
         }
