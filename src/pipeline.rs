@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::exchange::{ExchangeLimits, ExchangeSink, Pairer, Pairing};
 use crate::http::{Connection, Following, HttpLimits, Known};
 use crate::packet::{Decoder, RawPacket, Segment, SegmentSink};
-use crate::tcp::{ConnectionTable, Direction, Finish, Flow, Interest, StreamEvent, StreamHandler, TcpLimits};
+use crate::tcp::{Bulk, ConnectionTable, Direction, Finish, Flow, Interest, StreamEvent, StreamHandler, TcpLimits};
 use crate::time::Timestamp;
 
 pub use crate::exchange::ExchangeCounters;
@@ -162,6 +162,22 @@ impl Pipeline {
             http: self.conversations.http,
             exchange: self.conversations.exchange,
         }
+    }
+
+    /// The streams that are heavy at present and whose payload is not read, a few at most: a source may leave it out, which
+    /// changes no exchange.
+    pub fn bulk(&self) -> impl Iterator<Item = Bulk> {
+        self.connections.bulk()
+    }
+
+    /// Whether [`Self::bulk`] has become more since this was asked last.
+    pub const fn has_new_bulk(&mut self) -> bool {
+        self.connections.has_new_bulk()
+    }
+
+    /// Forgets of [`Self::bulk`] what has brought little since the last call.
+    pub fn renew_bulk(&mut self) {
+        self.connections.renew_bulk();
     }
 
     /// What the table of connections holds now.

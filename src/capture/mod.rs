@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::packet::RawPacket;
+use crate::tcp::Bulk;
 use crate::time::Timestamp;
 
 mod fault;
@@ -47,6 +48,15 @@ pub trait PacketSource: Send {
     /// Bytes of the file that have been read, as [`size`] counts them; `None` when there is no file.
     fn position(&self) -> Option<u64> {
         None
+    }
+
+    /// Names the streams whose payload is not read, in place of those named before. Where it costs less, a source gives the
+    /// beginning of their packets only, and their lengths; it may do nothing.
+    ///
+    /// # Errors
+    /// [`CaptureError::Failed`]: the source is of no use any more.
+    fn leave_out(&mut self, _bulk: &[Bulk]) -> Result<(), CaptureError> {
+        Ok(())
     }
 
     /// How long a packet that is captured now may stay unseen: who stops waits so much longer for the last ones.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::packet::SequenceNumber;
 use crate::time::Timestamp;
 
+mod bulk;
 mod connection;
 mod half;
 mod holders;
@@ -15,6 +16,7 @@ mod recency;
 mod slots;
 mod table;
 
+pub use bulk::Bulk;
 pub use recency::{TableClass, TableSummary};
 pub use table::{ConnectionTable, Overflow, TcpCounters, TcpLimits};
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::capture::{CaptureError, CaptureStatistics, PacketSource, Received};
@@ -167,9 +168,15 @@ impl Worker {
             if self.turn(WAIT)? == Received::End {
                 return Ok(());
             }
-            if published.elapsed() >= PUBLISH {
+            let is_due = published.elapsed() >= PUBLISH;
+            if is_due {
                 published = Instant::now();
                 self.publish();
+                self.pipeline.renew_bulk();
+            }
+            if is_due || self.pipeline.has_new_bulk() {
+                let bulk: SmallVec<[_; 8]> = self.pipeline.bulk().collect();
+                self.source.leave_out(&bulk)?;
             }
         }
         self.catch_up()

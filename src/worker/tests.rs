@@ -7,6 +7,7 @@ use crate::capture::{MemorySource, OwnedPacket};
 use crate::export::WhenFull;
 use crate::packet::{LinkType, RawPacket};
 use crate::pipeline::PipelineConfig;
+use crate::tcp::Bulk;
 use crate::time::Timestamp;
 
 fn run(source: impl PacketSource + 'static, stop: &Stop) -> (WorkerHandle, ExchangeReceiver) {
@@ -92,4 +93,49 @@ async fn a_worker_that_panics_is_reported_as_failed_and_closes_its_queue() {
         assert_eq!(worker.finished().await.result.unwrap_err().to_string(), "capture failed: worker-0 panicked");
     }
     assert_eq!(receiver.receive().await, None);
+}
+
+/// Gives one packet of a stream that is no HTTP after the other until it is told to leave them out, and then ends.
+struct Bulky {
+    packet: OwnedPacket,
+    named: SyncSender<String>,
+    is_told: bool,
+}
+
+impl PacketSource for Bulky {
+    fn receive(&mut self, _: Duration, handle: &mut dyn FnMut(&RawPacket<'_>)) -> Result<Received, CaptureError> {
+        if self.is_told {
+            return Ok(Received::End);
+        }
+        let sequence = u32::from_be_bytes(self.packet.data[24..28].try_into().unwrap()).wrapping_add(1460);
+        self.packet.data[24..28].copy_from_slice(&sequence.to_be_bytes());
+        handle(&self.packet.as_raw());
+        Ok(Received::Packets(1))
+    }
+
+    fn leave_out(&mut self, bulk: &[Bulk]) -> Result<(), CaptureError> {
+        for stream in bulk {
+            self.is_told = true;
+            let _ = self.named.try_send(format!("{} {}", stream.source, stream.destination));
+        }
+        Ok(())
+    }
+
+    fn statistics(&mut self) -> CaptureStatistics {
+        CaptureStatistics::default()
+    }
+}
+
+#[tokio::test]
+async fn a_source_is_told_of_streams_that_nobody_reads() {
+    let header = [0x45, 0, 0x05, 0xdc, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+    let ports = [0x01, 0xbb, 0x9c, 0x40];
+    // A TLS record of application data.
+    let rest = [&[0; 8][..], &[0x50, 0x10, 0, 0, 0, 0, 0, 0], &[23, 3, 3, 0x40, 0], &[7; 1455]].concat();
+    let data = [&header[..], &ports, &rest].concat();
+    let packet = OwnedPacket { at: Timestamp::default(), wire_length: 1500, data, link: LinkType::Raw, interface: 0 };
+    let (named, was_named) = sync_channel(8);
+    let (mut worker, _receiver) = run(Bulky { packet, named, is_told: false }, &Stop::default());
+    assert!(worker.finished().await.result.is_ok());
+    assert_eq!(was_named.recv().unwrap(), "10.0.0.1:443 10.0.0.2:40000");
 }

@@ -18,12 +18,15 @@ use super::filter::to_one_worker;
 use super::{CaptureError, CaptureStatistics, LiveConfig, PacketSource, Received, system};
 use crate::netlink::{Notices, Subject};
 use crate::packet::RawPacket;
+use crate::tcp::Bulk;
 use crate::time::Timestamp;
 
+mod bpf;
 mod program;
 mod refusal;
 mod ring;
 mod selection;
+mod shorten;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +47,8 @@ pub struct LiveSource {
     rings: SmallVec<[Ring; 2]>,
     selection: Selection,
     choice: Choice,
+    /// Streams of whose packets the kernel keeps the beginning only.
+    bulk: SmallVec<[Bulk; 8]>,
     /// Tells of interfaces that come and go; none when all count, whatever they are.
     notices: Option<Notices>,
     teller: Teller,
@@ -96,14 +101,21 @@ impl LiveSource {
             let notices =
                 notices.map_err(|error| CaptureError::Failed(format!("the kernel gives no notices: {error}")))?;
             let teller = if worker == 0 { Teller::First } else { Teller::Other };
-            let source =
-                Self { rings, selection: selection.clone(), choice: choice.clone(), notices, teller, rests: false };
+            let source = Self {
+                rings,
+                selection: selection.clone(),
+                choice: choice.clone(),
+                bulk: SmallVec::new(),
+                notices,
+                teller,
+                rests: false,
+            };
             source.promiscuous(config, &there);
             sources.push(source);
         }
         // Before all share, one would see the packets of others.
         for ring in sources.iter().flat_map(|source| &source.rings) {
-            ring.take_from(&choice)?;
+            ring.take_from(&choice, &[])?;
         }
         Ok(sources)
     }
@@ -141,7 +153,7 @@ impl LiveSource {
             return Ok(());
         }
         for ring in &self.rings {
-            ring.take_from(&choice)?;
+            ring.take_from(&choice, &self.bulk)?;
         }
         self.choice = choice;
         if self.teller == Teller::First {
@@ -188,6 +200,14 @@ impl PacketSource for LiveSource {
         }
         self.rests = (1..FEW).contains(&count);
         Ok(if count > 0 { Received::Packets(count) } else { Received::Idle { at: present() } })
+    }
+
+    fn leave_out(&mut self, bulk: &[Bulk]) -> Result<(), CaptureError> {
+        if self.bulk.len() == bulk.len() && self.bulk.iter().zip(bulk).all(|(known, now)| known.still_serves(now)) {
+            return Ok(());
+        }
+        self.bulk = bulk.into();
+        self.rings.iter().try_for_each(|ring| ring.take_from(&self.choice, &self.bulk))
     }
 
     fn delay(&self) -> Duration {

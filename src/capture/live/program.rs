@@ -10,31 +10,18 @@
 
 use pcap::{Capture, Linktype};
 
+use super::bpf::{
+    ABS, ANCILLARY, HARDWARE_TYPE, IND, INTERFACE, Instruction, JA, JEQ, JMP, LD, LDX, MSH, PACKET_TYPE, PROTOCOL, RET,
+    jump, load, statement,
+};
 use super::selection::Choice;
+use super::shorten::ending;
 use crate::capture::CaptureError;
 use crate::capture::filter::filter_error;
+use crate::tcp::Bulk;
 
 /// Kernel's `BPF_MAXINSNS`.
 const MAX_INSTRUCTIONS: usize = 4096;
-
-/// Instruction classes and modes (`linux/bpf_common.h`).
-const LD: u16 = 0x00;
-const LDX: u16 = 0x01;
-const JMP: u16 = 0x05;
-const RET: u16 = 0x06;
-const W: u16 = 0x00;
-const ABS: u16 = 0x20;
-const IND: u16 = 0x40;
-const MSH: u16 = 0xa0;
-const JEQ: u16 = 0x10;
-const JA: u16 = 0x00;
-
-/// Where the kernel answers instead of the packet (`linux/filter.h`).
-const ANCILLARY: u32 = 0xffff_f000;
-const PROTOCOL: u32 = 0;
-const PACKET_TYPE: u32 = 4;
-const INTERFACE: u32 = 8;
-const HARDWARE_TYPE: u32 = 28;
 
 /// The hardware type of loopback interfaces (`linux/if_arp.h`).
 const LOOPBACK: u32 = 772;
@@ -42,25 +29,15 @@ const LOOPBACK: u32 = 772;
 const OUTGOING: u32 = 4;
 
 /// Gives back no byte of what goes out by a loopback interface; then goes on.
-const WITHOUT_ECHOES: [libc::sock_filter; 5] = [
-    load(HARDWARE_TYPE),
-    libc::sock_filter { code: JMP | JEQ, jt: 0, jf: 3, k: LOOPBACK },
-    load(PACKET_TYPE),
-    libc::sock_filter { code: JMP | JEQ, jt: 0, jf: 1, k: OUTGOING },
-    NOTHING,
-];
+const WITHOUT_ECHOES: [Instruction; 5] =
+    [load(HARDWARE_TYPE), jump(JEQ, LOOPBACK, 0, 3), load(PACKET_TYPE), jump(JEQ, OUTGOING, 0, 1), statement(RET, 0)];
 
-/// Ends the program: the packet is not captured.
-const NOTHING: libc::sock_filter = libc::sock_filter { code: RET, jt: 0, jf: 0, k: 0 };
-
-/// Asks the kernel for `field` of what it knows beside the packet.
-const fn load(field: u32) -> libc::sock_filter {
-    libc::sock_filter { code: LD | W | ABS, jt: 0, jf: 0, k: ANCILLARY + field }
-}
-
-/// A compiled expression.
+/// A compiled expression, and how much is kept of what passes it.
 #[derive(Clone, Debug)]
-pub(super) struct Program(Vec<libc::sock_filter>);
+pub(super) struct Program {
+    instructions: Vec<Instruction>,
+    snap_length: u32,
+}
 
 impl Program {
     /// Compiles `expression` for a cooked capture of link type `link`; what passes is kept up to `snap_length` bytes.
@@ -80,23 +57,32 @@ impl Program {
             let (Ok(code), Ok(jt), Ok(jf)) = (u16::try_from(code), u8::try_from(jt), u8::try_from(jf)) else {
                 return Err(unusable(expression));
             };
-            let k = in_kernel(code, k, link, snap_length).ok_or_else(|| unusable(expression))?;
-            program.push(libc::sock_filter { code, jt, jf, k });
+            let k = in_kernel(code, k, link).ok_or_else(|| unusable(expression))?;
+            program.push(Instruction { code, jt, jf, k });
         }
-        Ok(Self(program))
+        Ok(Self { instructions: program, snap_length })
     }
 
-    /// The program for packets of `choice` alone; `None` when there are too many interfaces for the kernel.
-    pub(super) fn on(&self, choice: &Choice) -> Option<Vec<libc::sock_filter>> {
+    /// The program for packets of `choice` alone, that keeps little of those of `bulk`; `None` when there are too many
+    /// interfaces for the kernel.
+    pub(super) fn on(&self, choice: &Choice, bulk: &[Bulk]) -> Option<Vec<Instruction>> {
         let mut program = WITHOUT_ECHOES.to_vec();
         program.extend(passes(choice));
-        program.extend_from_slice(&self.0);
+        let last = self.instructions.len();
+        program.extend(self.instructions.iter().enumerate().map(|(place, instruction)| match *instruction {
+            // What passes goes on to the end.
+            Instruction { code: RET, k: 1.., .. } => {
+                statement(JMP | JA, u32::try_from(last - place - 1).unwrap_or(u32::MAX))
+            }
+            other => other,
+        }));
+        program.extend(ending(bulk, self.snap_length));
         (program.len() <= MAX_INSTRUCTIONS).then_some(program)
     }
 }
 
 /// Goes on for packets of `choice` alone.
-fn passes(choice: &Choice) -> Vec<libc::sock_filter> {
+fn passes(choice: &Choice) -> Vec<Instruction> {
     let (indices, is_in): (&[u32], bool) = match choice {
         Choice::All => return Vec::new(),
         Choice::Only(indices) => (indices, true),
@@ -106,23 +92,22 @@ fn passes(choice: &Choice) -> Vec<libc::sock_filter> {
     let last = indices.len();
     for (place, index) in indices.iter().enumerate() {
         // Skips the next instruction unless this is the interface.
-        program.push(libc::sock_filter { code: JMP | JEQ, jt: 0, jf: 1, k: *index });
+        program.push(jump(JEQ, *index, 0, 1));
         let rest = u32::try_from(2 * (last - place - 1) + 1).unwrap_or(u32::MAX);
-        program.push(if is_in { libc::sock_filter { code: JMP | JA, jt: 0, jf: 0, k: rest } } else { NOTHING });
+        program.push(if is_in { statement(JMP | JA, rest) } else { statement(RET, 0) });
     }
     if is_in {
-        program.push(NOTHING);
+        program.push(statement(RET, 0));
     }
     program
 }
 
 /// The constant of an instruction as the kernel needs it; `None` for what it has not.
-fn in_kernel(code: u16, k: u32, link: Linktype, snap_length: u32) -> Option<u32> {
+fn in_kernel(code: u16, k: u32, link: Linktype) -> Option<u32> {
     let class = code & 0x07;
     let mode = code & 0xe0;
     match (class, mode) {
         (LD | LDX, ABS | IND | MSH) if k < ANCILLARY => beyond_cooked_header(k, link),
-        (RET, _) if k > 0 => Some(snap_length),
         _ => Some(k),
     }
 }
@@ -148,6 +133,7 @@ fn unusable(expression: &str) -> CaptureError {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bpf::machine::{Known, run};
     use super::*;
 
     const SLL2: Linktype = Linktype(276);
@@ -156,50 +142,8 @@ mod tests {
         Program::compile(expression, SLL2, 1000)
     }
 
-    /// What the kernel would do with an IPv4 packet of an interface.
-    fn run(program: &[libc::sock_filter], interface: u32, packet: &[u8]) -> u32 {
-        let (mut a, mut x, mut at) = (0_u32, 0_u32, 0);
-        loop {
-            let libc::sock_filter { code, jt, jf, k } = program[at];
-            at += 1;
-            let load = |offset: u32, size: usize| {
-                let start = offset as usize;
-                packet[start..start + size].iter().fold(0, |value, byte| value << 8 | u32::from(*byte))
-            };
-            let size = match code & 0x18 {
-                0x00 => 4,
-                0x08 => 2,
-                _ => 1,
-            };
-            match (code & 0x07, code & 0xe0) {
-                (LD, ABS) if k == ANCILLARY + INTERFACE => a = interface,
-                (LD, ABS) if k == ANCILLARY + PROTOCOL => a = 0x0800,
-                (LD, ABS) if k == ANCILLARY + HARDWARE_TYPE => a = 1,
-                (LD, ABS) => a = load(k, size),
-                (LD, IND) => a = load(x + k, size),
-                (LDX, MSH) => x = 4 * (load(k, 1) & 0xf),
-                (LDX, _) => x = k,
-                (JMP, _) => {
-                    let holds = match code & 0xf0 {
-                        0x10 => a == k,
-                        0x20 => a > k,
-                        0x30 => a >= k,
-                        0x40 => a & k != 0,
-                        _ => {
-                            at += k as usize;
-                            continue;
-                        }
-                    };
-                    at += usize::from(if holds { jt } else { jf });
-                }
-                (RET, _) => return k,
-                (0x04, _) => match code & 0xf0 {
-                    0x50 => a &= k,
-                    other => panic!("{other:x}"),
-                },
-                other => panic!("{other:?}"),
-            }
-        }
+    fn seen_on(interface: u32) -> Known {
+        Known { interface, ..Known::default() }
     }
 
     fn tcp(port: u16) -> Vec<u8> {
@@ -220,18 +164,18 @@ mod tests {
             (Choice::AllBut(vec![2, 7]), everything.iter().copied().filter(|index| ![2, 7].contains(index)).collect()),
             (Choice::AllBut(vec![]), everything.clone()),
         ] {
-            let program = program.on(&choice).unwrap();
-            let found: Vec<u32> = (0..12).filter(|index| run(&program, *index, &tcp(80)) == 1000).collect();
+            let program = program.on(&choice, &[]).unwrap();
+            let found: Vec<u32> = (0..12).filter(|index| run(&program, seen_on(*index), &tcp(80)) == 1000).collect();
             assert_eq!(found, passes, "{choice:?}");
-            assert!((0..12).all(|index| run(&program, index, &tcp(81)) == 0), "{choice:?}");
+            assert!((0..12).all(|index| run(&program, seen_on(index), &tcp(81)) == 0), "{choice:?}");
         }
     }
 
     #[test]
     fn more_interfaces_than_a_program_can_name_are_told() {
         let program = compile("tcp").unwrap();
-        assert!(program.on(&Choice::Only((0..1500).collect())).is_some());
-        assert!(program.on(&Choice::Only((0..2500).collect())).is_none());
+        assert!(program.on(&Choice::Only((0..1500).collect()), &[]).is_some());
+        assert!(program.on(&Choice::Only((0..2500).collect()), &[]).is_none());
     }
 
     #[test]
@@ -245,8 +189,17 @@ mod tests {
     fn the_default_filter_runs_in_the_kernel() {
         let filter = crate::capture::default_filter(&["192.0.2.1:4317".parse().unwrap()]);
         for link in [SLL2, Linktype::LINUX_SLL] {
-            let program = Program::compile(&filter, link, 1000).unwrap().on(&Choice::All).unwrap();
-            assert_eq!(run(&program, 1, &tcp(8080)), 1000);
+            let program = Program::compile(&filter, link, 1000).unwrap().on(&Choice::All, &[]).unwrap();
+            assert_eq!(run(&program, seen_on(1), &tcp(8080)), 1000);
+        }
+    }
+
+    #[test]
+    fn what_goes_out_by_loopback_is_captured_when_it_comes_in_alone() {
+        let program = compile("tcp").unwrap().on(&Choice::All, &[]).unwrap();
+        for (hardware_type, packet_type, passes) in [(772, 4, false), (772, 0, true), (1, 4, true), (1, 0, true)] {
+            let known = Known { hardware_type, packet_type, ..Known::default() };
+            assert_eq!(run(&program, known, &tcp(80)) > 0, passes, "type {hardware_type}, {packet_type}");
         }
     }
 }

@@ -10,6 +10,7 @@ use super::{GATHER, refusal};
 use crate::capture::words::{reason, unsupported_link};
 use crate::capture::{CaptureError, CaptureStatistics, LiveConfig, system};
 use crate::packet::{LinkType, RawPacket};
+use crate::tcp::Bulk;
 use crate::time::Timestamp;
 
 /// Linux cooked capture, version 2: says of each packet which interface saw it.
@@ -51,15 +52,15 @@ impl Ring {
         let capture = capture.setnonblock().map_err(refused)?;
         let [received, dropped_by_kernel, dropped_by_card] = Default::default();
         let ring = Self { link, program, capture, received, dropped_by_kernel, dropped_by_card };
-        ring.take_from(&Choice::Only(Vec::new()))?;
+        ring.take_from(&Choice::Only(Vec::new()), &[])?;
         Ok(ring)
     }
 
-    /// Takes the packets of `choice` from now on; none is lost meanwhile.
-    pub(super) fn take_from(&self, choice: &Choice) -> Result<(), CaptureError> {
-        let program = self.program.on(choice).or_else(|| {
+    /// Takes the packets of `choice` from now on, of those of `bulk` only the beginning; none is lost meanwhile.
+    pub(super) fn take_from(&self, choice: &Choice, bulk: &[Bulk]) -> Result<(), CaptureError> {
+        let program = self.program.on(choice, bulk).or_else(|| {
             tracing::warn!("There are more interfaces than the kernel's filter can name: all are captured.");
-            self.program.on(&Choice::All)
+            self.program.on(&Choice::All, bulk)
         });
         let failed = |error: std::io::Error| CaptureError::Failed(format!("the filter cannot be set: {error}"));
         system::attach_filter(self.capture.as_fd(), &program.unwrap_or_default()).map_err(failed)

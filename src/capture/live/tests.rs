@@ -8,7 +8,7 @@ use std::thread;
 
 use super::*;
 use crate::capture::OwnedPacket;
-use crate::packet::LinkType;
+use crate::packet::{LinkType, SequenceNumber};
 
 /// More waits than any test needs; bounds a test that goes wrong.
 const PATIENCE: usize = 100;
@@ -88,6 +88,46 @@ fn the_loopback_interface_gives_every_datagram_once() {
     let statistics = source.statistics();
     // The kernel copies none of them twice.
     assert_eq!((statistics.received, statistics.dropped_by_kernel), (50, 0));
+}
+
+#[test]
+fn of_streams_that_nobody_reads_the_kernel_copies_the_beginning_of_packets_only() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(listener) = TcpListener::bind(address) else { continue };
+        let server = listener.local_addr().unwrap();
+        let Some(mut source) = open(&config(&["lo"], format!("tcp port {}", server.port()))) else { return };
+        let [mut named, mut other] = [(); 2].map(|()| TcpStream::connect(server).unwrap());
+        let [mut named_end, mut other_end] = [(); 2].map(|()| listener.accept().unwrap().0);
+        let client = named.local_addr().unwrap();
+        let mut buffer = vec![0; 30_000];
+        let mut say = |from: &mut TcpStream, to: &mut TcpStream| {
+            from.write_all(&[7; 30_000]).unwrap();
+            to.read_exact(&mut buffer).unwrap();
+        };
+        say(&mut named, &mut named_end);
+        let sent_by = |packet: &OwnedPacket, port: u16| {
+            let header = if address.starts_with('[') { 40 } else { 20 };
+            packet.wire_length > 5000 && packet.data[20 + header..22 + header] == port.to_be_bytes()
+        };
+        let before = receive(&mut source, |packets| packets.iter().any(|packet| sent_by(packet, client.port())));
+        let first = before.iter().find(|packet| sent_by(packet, client.port())).unwrap();
+        let at = if address.starts_with('[') { 64 } else { 44 };
+        let from = SequenceNumber::new(u32::from_be_bytes(first.data[at..at + 4].try_into().unwrap()));
+        source.leave_out(&[Bulk { source: client, destination: server, from, length: 1 << 20 }]).unwrap();
+        say(&mut named, &mut named_end);
+        say(&mut named_end, &mut named);
+        say(&mut other, &mut other_end);
+        let other_port = other.local_addr().unwrap().port();
+        let packets = receive(&mut source, |packets| packets.iter().any(|packet| sent_by(packet, other_port)));
+        let shortened = packets.iter().filter(|packet| packet.data.len() < packet.wire_length as usize);
+        assert!(shortened.clone().count() > 0);
+        assert!(shortened.clone().all(|packet| sent_by(packet, client.port()) && packet.data.len() == 256 + 20));
+        assert!(packets.iter().any(|packet| sent_by(packet, server.port())), "the answers are whole");
+        source.leave_out(&[]).unwrap();
+        say(&mut named, &mut named_end);
+        let packets = receive(&mut source, |packets| packets.iter().any(|packet| sent_by(packet, client.port())));
+        assert!(packets.iter().all(|packet| packet.data.len() == packet.wire_length as usize));
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ use hashbrown::HashTable;
 use ends::{Ends, initials, is_new_syn};
 pub use limits::{Overflow, TcpCounters, TcpLimits};
 
+use super::bulk::{Bulk, Heavy, StreamId};
 use super::connection::{Context, Streams, Verdict};
 use super::holders::Holders;
 use super::key::FlowKey;
@@ -47,6 +48,8 @@ pub struct ConnectionTable<S> {
     recency: Recency,
     losses: VecDeque<LossTimer>,
     holders: Holders,
+    /// Streams of ignored entries that bring much.
+    heavy: Heavy,
     counters: TcpCounters,
     now: Timestamp,
     births: u64,
@@ -94,6 +97,7 @@ impl<S> ConnectionTable<S> {
             recency: Recency::default(),
             losses: VecDeque::new(),
             holders: Holders::default(),
+            heavy: Heavy::default(),
             counters: TcpCounters::default(),
             now: Timestamp::default(),
             births: 0,
@@ -195,6 +199,29 @@ impl<S> ConnectionTable<S> {
         self.recency.summary()
     }
 
+    /// The streams that are heavy at present and whose payload nobody reads; a few at most.
+    pub fn bulk(&self) -> impl Iterator<Item = Bulk> {
+        self.heavy.all().filter_map(|(id, from, length)| {
+            let entry = self.entries.get(id.index).filter(|entry| entry.birth == id.birth)?;
+            let (low, high) = (entry.key.low(), entry.key.high());
+            let (source, destination) = match id.direction {
+                Direction::Up => (low, high),
+                Direction::Down => (high, low),
+            };
+            matches!(entry.state, EntryState::Ignored { .. }).then_some(Bulk { source, destination, from, length })
+        })
+    }
+
+    /// Whether [`Self::bulk`] has become more since this was asked last.
+    pub const fn has_new_bulk(&mut self) -> bool {
+        self.heavy.has_news()
+    }
+
+    /// Forgets of [`Self::bulk`] what has brought little since the last call.
+    pub fn renew_bulk(&mut self) {
+        self.heavy.renew();
+    }
+
     /// Bytes held out of order now.
     pub fn pending_bytes(&self) -> usize {
         self.holders.bytes()
@@ -261,6 +288,10 @@ impl<S> ConnectionTable<S> {
             let over = matches!(entry.state, EntryState::Over { .. }) || segment.flags.contains(TcpFlags::FIN);
             if over && segment.payload_length > 0 {
                 self.counters.retransmits += 1;
+            }
+            if matches!(entry.state, EntryState::Ignored { .. }) {
+                let id = StreamId { index, birth: entry.birth, direction };
+                self.heavy.note(id, segment.sequence, segment.payload_length);
             }
             self.recency.touch(index, if over { Rank::Closed } else { Rank::Opaque }, segment.at, Self::ENTRY);
             return;

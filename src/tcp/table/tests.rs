@@ -182,6 +182,28 @@ fn acknowledged_bytes_that_do_not_come_are_a_gap_after_the_grace_and_not_before(
 }
 
 #[test]
+fn a_heavy_stream_that_nobody_reads_is_named_until_its_connection_begins_anew() {
+    let mut bench = Bench::new();
+    let named = |bench: &Bench| bench.table.bulk().map(|bulk| (bulk.source.to_string(), bulk.from)).collect::<Vec<_>>();
+    bench.handshake();
+    for (place, interest) in [(0, Interest::Undecided), (1, Interest::None)] {
+        bench.recorder.interest = Some(interest);
+        for number in 0..80 {
+            bench.server(5000 + (place * 80 + number) * 60_000, 1000, &[0; 60_000]);
+        }
+        bench.client(1000 + place, 5000, b"x");
+    }
+    let end = SequenceNumber::new(5000 + 160 * 60_000);
+    assert_eq!(named(&bench), [(SERVER.to_owned(), end)]);
+    assert!(bench.table.has_new_bulk() && !bench.table.has_new_bulk());
+    bench.segment(CLIENT, SERVER, 700_000, None, TcpFlags::SYN, b"");
+    assert_eq!(named(&bench), []);
+    bench.table.renew_bulk();
+    bench.table.renew_bulk();
+    assert_eq!(named(&bench), []);
+}
+
+#[test]
 fn a_late_copy_of_bytes_given_up_is_ignored() {
     let mut bench = Bench::new();
     bench.handshake();
