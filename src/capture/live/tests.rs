@@ -101,7 +101,7 @@ fn of_streams_that_nobody_reads_the_kernel_copies_the_beginning_of_packets_only(
         let client = named.local_addr().unwrap();
         let mut buffer = vec![0; 30_000];
         let mut say = |from: &mut TcpStream, to: &mut TcpStream| {
-            from.write_all(&[7; 30_000]).unwrap();
+            from.write_all(&vec![7; 30_000]).unwrap();
             to.read_exact(&mut buffer).unwrap();
         };
         say(&mut named, &mut named_end);

@@ -189,7 +189,7 @@ fn a_heavy_stream_that_nobody_reads_is_named_until_its_connection_begins_anew() 
     for (place, interest) in [(0, Interest::Undecided), (1, Interest::None)] {
         bench.recorder.interest = Some(interest);
         for number in 0..80 {
-            bench.server(5000 + (place * 80 + number) * 60_000, 1000, &[0; 60_000]);
+            bench.server(5000 + (place * 80 + number) * 60_000, 1000, &vec![0; 60_000]);
         }
         bench.client(1000 + place, 5000, b"x");
     }
