@@ -40,9 +40,9 @@ need() {
   command -v "$command" >/dev/null || install "$@"
 }
 
-# As `need`, for what the tests can do without.
+# As `need`, for what the tests can do without: its daemons live in sbin, which not every user's path has.
 want() {
-  (need "$@") || say "$1 could not be installed: what needs it is left out"
+  (PATH=$PATH:/usr/sbin:/sbin; need "$@") || say "$1 could not be installed: what needs it is left out"
 }
 
 if ! command -v cargo >/dev/null; then
@@ -60,18 +60,19 @@ case "${1:-build}" in
     need curl "curl, for the tests' requests" curl curl curl curl curl
     if [ "$(uname)" = Linux ]; then
       need ip "iproute2, for the tests' network namespaces" iproute2 iproute iproute2 iproute2 iproute2
+      want nginx "nginx, for the tests under load" nginx nginx nginx nginx nginx
+      want iptables "iptables, for the tests' address translation" iptables iptables iptables iptables iptables
+      want setcap "setcap, for the tests' file capability" libcap2-bin libcap libcap-utils libcap libcap
     fi
     ;;
   servers)
     "$0" test
     if [ "$(uname)" = Linux ]; then
-      want nginx "nginx" nginx nginx nginx nginx nginx
       want apache2 "Apache" apache2 httpd apache2 apache httpd
       want ab "ab, Apache's load generator" apache2-utils httpd-tools apache2-utils apache httpd
       want haproxy "HAProxy" haproxy haproxy haproxy haproxy haproxy
       want node "Node" nodejs nodejs nodejs nodejs node
       want wrk "wrk, a load generator" wrk wrk wrk wrk wrk
-      want iptables "iptables, for the tests' address translation" iptables iptables iptables iptables iptables
     fi
     ;;
   *) say "usage: setup.sh build|demo|test|servers"; exit 2 ;;
