@@ -166,7 +166,7 @@ impl Pipeline {
 
     /// The streams that are heavy at present and whose payload is not read, a few at most: a source may leave it out, which
     /// changes no exchange.
-    pub fn bulk(&self) -> impl Iterator<Item = Bulk> {
+    pub fn bulk(&mut self) -> impl Iterator<Item = Bulk> {
         self.connections.bulk()
     }
 
@@ -212,6 +212,10 @@ impl<K: ExchangeSink> StreamHandler for Handler<'_, K> {
 
     fn heap_bytes(state: &Conversation) -> usize {
         state.http.heap_bytes() + state.pairing.heap_bytes()
+    }
+
+    fn unread(state: &Conversation, direction: Direction) -> u64 {
+        state.http.unread(direction)
     }
 
     fn begin(&mut self) -> Conversation {

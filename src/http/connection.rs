@@ -64,6 +64,14 @@ impl Connection {
         self.up.stream.heap_bytes() + self.down.stream.heap_bytes() + self.preamble.heap_bytes()
     }
 
+    /// How many of the next bytes of `direction` are only counted.
+    pub const fn unread(&self, direction: Direction) -> u64 {
+        match direction {
+            Direction::Up => self.up.stream.unread(),
+            Direction::Down => self.down.stream.unread(),
+        }
+    }
+
     /// Takes the next event of one direction.
     pub fn event(
         &mut self,
@@ -106,7 +114,7 @@ impl Connection {
             StreamEvent::Data(bytes, mark) => {
                 self.preamble.data(direction, bytes, &mark, &mut sink.counters().preambles)
             }
-            StreamEvent::Gap(..) | StreamEvent::End(_) => self.preamble.give_up(direction),
+            StreamEvent::Gap(..) | StreamEvent::LeftOut(..) | StreamEvent::End(_) => self.preamble.give_up(direction),
         };
         let peer = self.side_mut(direction.opposite()).as_peer();
         let side = self.side_mut(direction);
@@ -144,6 +152,10 @@ impl Connection {
                 // What the peer has received beyond this was hidden.
                 side.end.get_or_insert(mark.sequence);
                 side.stream.gap(count, &mark, sink);
+            }
+            StreamEvent::LeftOut(count, mark) => {
+                side.end = Some(mark.sequence.advance(u32::try_from(count).unwrap_or(u32::MAX)));
+                side.stream.left_out(count, &mark, sink);
             }
             StreamEvent::End(at) => side.stream.close(at, sink),
         }

@@ -26,7 +26,7 @@ pub enum Role {
 /// What HTTP reports, in the order of the bytes of each direction.
 ///
 /// ```text
-/// Head (Bytes* End | Bytes* Abort | Bytes* Lost)     Closed at last
+/// Head ((Bytes | LeftOut)* (End | Abort | Lost))     Closed at last
 /// ```
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
@@ -46,6 +46,13 @@ pub enum Message {
         body: u64,
         /// Packets that carried them, each once; 0 when the capture has lost the bytes and knows only their number.
         packets: u32,
+    },
+    /// Bytes of its body that the source left out because nobody reads them, of a packet that brought other bytes of it.
+    LeftOut {
+        /// Whose.
+        role: Role,
+        /// How many.
+        body: u64,
     },
     /// The message is whole.
     End(Role),

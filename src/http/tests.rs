@@ -35,6 +35,11 @@ impl MessageSink for Recorder {
                 *open = (open.0 + wire, open.1 + body, open.2 + packets);
                 return;
             }
+            Message::LeftOut { role, body } => {
+                let open = &mut self.open[role as usize];
+                *open = (open.0 + body, open.1 + body, open.2);
+                return;
+            }
             Message::End(role) => {
                 let (wire, body, _) = self.open[role as usize];
                 format!("end {wire} {body}")

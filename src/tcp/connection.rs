@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bulk::Part;
 use super::half::{Half, MAX_WINDOW, Place, REACH};
 use super::holders::Since;
 use super::pending::{Held, Inserted};
@@ -30,6 +31,8 @@ pub(super) struct Streams<S> {
     down: Half,
     interest: Interest,
     handshake: Handshake,
+    /// Where the source was told to leave bytes out, upwards first.
+    left_out: Option<Box<[Option<Part>; 2]>>,
 }
 
 /// What `accept` needs beside the connection itself.
@@ -67,6 +70,7 @@ impl<S> Streams<S> {
             down: Half::default(),
             interest: Interest::Undecided,
             handshake: Handshake::Unseen,
+            left_out: None,
         }
     }
 
@@ -159,6 +163,26 @@ impl<S> Streams<S> {
             (Some(up), Some(down)) => Some(up.min(down)),
             (up, down) => up.or(down),
         }
+    }
+
+    /// The source has been told that `part` need not be shown. What was told before may still be on its way, so that a part
+    /// of the same body goes on from there.
+    pub(super) fn leave_out(&mut self, direction: Direction, part: Part) {
+        let parts = self.left_out.get_or_insert_default();
+        let [up, down] = &mut **parts;
+        let known = match direction {
+            Direction::Up => up,
+            Direction::Down => down,
+        };
+        *known = Some(known.and_then(|before| before.followed_by(part)).unwrap_or(part));
+    }
+
+    fn is_left_out(&self, direction: Direction, sequence: SequenceNumber) -> bool {
+        let part = self.left_out.as_deref().and_then(|&[up, down]| match direction {
+            Direction::Up => up,
+            Direction::Down => down,
+        });
+        part.is_some_and(|part| part.holds(sequence))
     }
 
     /// Whether the layer above still follows it.
@@ -439,10 +463,17 @@ impl<S> Streams<S> {
             self.report(direction, StreamEvent::Data(bytes, mark), cx);
         }
         let cut = length - captured;
-        if cut > 0 {
+        if cut == 0 {
+            return;
+        }
+        let is_left_out = self.is_left_out(direction, mark.sequence);
+        let mark = Mark { sequence: mark.sequence.advance(captured), ..mark };
+        if is_left_out {
+            cx.counters.left_out_bytes += u64::from(cut);
+            self.report(direction, StreamEvent::LeftOut(u64::from(cut), mark), cx);
+        } else {
             cx.counters.gaps += 1;
             cx.counters.missing_bytes += u64::from(cut);
-            let mark = Mark { sequence: mark.sequence.advance(captured), ..mark };
             self.report(direction, StreamEvent::Gap(u64::from(cut), mark), cx);
         }
     }

@@ -47,6 +47,8 @@ pub enum StreamEvent<'a> {
     Data(&'a [u8], Mark),
     /// Bytes that the capture did not show; the stream goes on after them.
     Gap(u64, Mark),
+    /// Bytes of a part that the layer above does not read ([`StreamHandler::unread`]) and the source has left out.
+    LeftOut(u64, Mark),
     /// FIN, and every byte before it was delivered or reported as a gap.
     End(Timestamp),
 }
@@ -157,6 +159,11 @@ pub trait StreamHandler {
 
     /// Bytes that `state` has allocated; must cost little, it is asked with every segment.
     fn heap_bytes(state: &Self::State) -> usize;
+
+    /// How many of the next bytes of `direction` are only counted, whatever they are; must cost little.
+    fn unread(_: &Self::State, _direction: Direction) -> u64 {
+        0
+    }
 
     /// State of a connection that begins now.
     fn begin(&mut self) -> Self::State;

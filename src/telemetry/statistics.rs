@@ -117,6 +117,11 @@ impl Statistics {
             Row::gauge("tcp.memory", tcp.memory, "bytes of memory that connections take"),
             Row::gauge("tcp.memory_peak", tcp.memory_peak, "the most that they have taken"),
             Row::count("tcp.bytes", tcp.bytes, "bytes delivered in order"),
+            Row::count(
+                "tcp.left_out_bytes",
+                tcp.left_out_bytes,
+                "bytes of long bodies left in the kernel: only counted",
+            ),
             Row::count("tcp.gaps", tcp.gaps, "gaps of bytes that were not captured"),
             Row::loss("tcp.missing_bytes", tcp.missing_bytes, "bytes not captured"),
             Row::count("tcp.retransmits", tcp.retransmits, "segments sent again"),

@@ -176,7 +176,7 @@ impl MessageSink for Listener {
         let role = match &message {
             Message::RequestHead(..) => Role::Request,
             Message::ResponseHead(_) | Message::Interim(_) => Role::Response,
-            Message::Bytes { role, .. } => *role,
+            Message::Bytes { role, .. } | Message::LeftOut { role, .. } => *role,
             Message::End(role) | Message::Abort(role) | Message::Lost(role, _) | Message::Closed(role) => *role,
         };
         assert!(!self.closed[role as usize], "{message:?} after the end of its direction");
@@ -204,6 +204,7 @@ impl MessageSink for Listener {
                 *open = (open.0 + wire, open.1 + body);
                 self.wire[role as usize] += wire;
             }
+            Message::LeftOut { .. } => unreachable!("nothing was left out"),
             Message::End(_) => self.end(role, "end"),
             Message::Abort(_) => self.end(role, "abort"),
             Message::Lost(..) => {

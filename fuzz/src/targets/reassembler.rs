@@ -118,6 +118,7 @@ impl StreamHandler for Twin {
                 follow(&mut life.next[side], &mark, count);
                 self.missing += count;
             }
+            StreamEvent::LeftOut(..) => unreachable!("nothing was left out"),
             StreamEvent::End(at) => {
                 assert!(at.as_nanos() <= self.latest);
                 life.ended[side] = true;

@@ -147,6 +147,27 @@ impl Pairing {
         self.open.capacity() * size_of::<Open>() + self.head_bytes
     }
 
+    /// Counts bytes of the message that is being received; gives it, and whether its exchange is incomplete.
+    fn count(&mut self, role: Role, wire: u64, body: u64) -> Option<(&mut Transfer, &mut bool)> {
+        if let (Role::Response, Some(end)) = (role, self.response_end.as_mut()) {
+            *end = end.advance(modulo(wire));
+        }
+        let (transfer, incomplete) = match role {
+            Role::Request => match self.open.back_mut()? {
+                Open { transfer, incomplete, receiving: Receiving::Going, .. } => (transfer, incomplete),
+                _ => return None,
+            },
+            Role::Response if self.response == Response::First => match self.open.front_mut()? {
+                Open { answer: Some(answer), incomplete, .. } => (&mut answer.transfer, incomplete),
+                _ => return None,
+            },
+            Role::Response => return None,
+        };
+        transfer.wire_bytes = transfer.wire_bytes.saturating_add(wire);
+        transfer.body_bytes = transfer.body_bytes.saturating_add(body);
+        Some((transfer, incomplete))
+    }
+
     /// Whether a request waits.
     pub fn is_open(&self) -> bool {
         !self.open.is_empty()
@@ -162,6 +183,7 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
                 self.pairing.interim_start.get_or_insert(mark.sequence);
             }
             Message::Bytes { role, wire, body, packets } => self.transfer(role, wire, body, packets, mark.at),
+            Message::LeftOut { role, body } => self.left_out(role, body),
             Message::End(Role::Request) => self.request_done(),
             Message::End(Role::Response) => self.response_done(),
             // The request ended early, by its sender's will.
@@ -285,28 +307,18 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     }
 
     fn transfer(&mut self, role: Role, wire: u64, body: u64, packets: u32, at: Timestamp) {
-        if let (Role::Response, Some(end)) = (role, self.pairing.response_end.as_mut()) {
-            *end = end.advance(modulo(wire));
-        }
-        let (transfer, incomplete) = match role {
-            Role::Request => match self.pairing.open.back_mut() {
-                Some(Open { transfer, incomplete, receiving: Receiving::Going, .. }) => (transfer, incomplete),
-                _ => return,
-            },
-            Role::Response if self.pairing.response == Response::First => match self.pairing.open.front_mut() {
-                Some(Open { answer: Some(answer), incomplete, .. }) => (&mut answer.transfer, incomplete),
-                _ => return,
-            },
-            Role::Response => return,
-        };
-        transfer.wire_bytes = transfer.wire_bytes.saturating_add(wire);
-        transfer.body_bytes = transfer.body_bytes.saturating_add(body);
+        let Some((transfer, incomplete)) = self.pairing.count(role, wire, body) else { return };
         transfer.packets = transfer.packets.saturating_add(packets);
         if packets > 0 {
             transfer.last_byte = transfer.last_byte.max(at);
         } else {
             *incomplete = true;
         }
+    }
+
+    /// Nothing is missing: how many there are is all that is wanted of a body's bytes.
+    fn left_out(&mut self, role: Role, body: u64) {
+        self.pairing.count(role, body, body);
     }
 
     fn request_done(&mut self) {

@@ -5,6 +5,7 @@ mod early;
 mod head;
 mod proof;
 mod search;
+mod unread;
 
 use body::{Chunked, Framing, Then};
 use early::Switch;

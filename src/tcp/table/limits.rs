@@ -70,6 +70,8 @@ pub struct TcpCounters {
     pub missing_bytes: u64,
     /// Gaps those bytes made.
     pub gaps: u64,
+    /// Payload bytes of long bodies that the source was told to leave out; their number is all that is wanted.
+    pub left_out_bytes: u64,
     /// Segments that brought only bytes already seen.
     pub retransmits: u64,
     /// Copies of a packet already seen on another interface.
@@ -98,6 +100,7 @@ impl std::ops::AddAssign for TcpCounters {
         self.active += other.active;
         self.bytes += other.bytes;
         self.missing_bytes += other.missing_bytes;
+        self.left_out_bytes += other.left_out_bytes;
         self.gaps += other.gaps;
         self.retransmits += other.retransmits;
         self.duplicates += other.duplicates;

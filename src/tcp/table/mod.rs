@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 use ends::{Ends, initials, is_new_syn};
 pub use limits::{Overflow, TcpCounters, TcpLimits};
 
-use super::bulk::{Bulk, Heavy, StreamId};
+use super::bulk::{Bulk, Heavy, LARGE_OF_BODY, Part, StreamId};
 use super::connection::{Context, Streams, Verdict};
 use super::holders::Holders;
 use super::key::FlowKey;
@@ -48,7 +48,7 @@ pub struct ConnectionTable<S> {
     recency: Recency,
     losses: VecDeque<LossTimer>,
     holders: Holders,
-    /// Streams of ignored entries that bring much.
+    /// Streams that bring much that nobody reads.
     heavy: Heavy,
     counters: TcpCounters,
     now: Timestamp,
@@ -200,15 +200,21 @@ impl<S> ConnectionTable<S> {
     }
 
     /// The streams that are heavy at present and whose payload nobody reads; a few at most.
-    pub fn bulk(&self) -> impl Iterator<Item = Bulk> {
-        self.heavy.all().filter_map(|(id, from, length)| {
-            let entry = self.entries.get(id.index).filter(|entry| entry.birth == id.birth)?;
+    pub fn bulk(&mut self) -> impl Iterator<Item = Bulk> {
+        let entries = &mut self.entries;
+        self.heavy.all().filter_map(|(id, part)| {
+            let entry = entries.get_mut(id.index).filter(|entry| entry.birth == id.birth)?;
             let (low, high) = (entry.key.low(), entry.key.high());
             let (source, destination) = match id.direction {
                 Direction::Up => (low, high),
                 Direction::Down => (high, low),
             };
-            matches!(entry.state, EntryState::Ignored { .. }).then_some(Bulk { source, destination, from, length })
+            match &mut entry.state {
+                EntryState::Followed(streams) => streams.leave_out(id.direction, part),
+                EntryState::Ignored { .. } => {}
+                EntryState::Over { .. } => return None,
+            }
+            Some(Bulk { source, destination, from: part.from, length: part.length })
         })
     }
 
@@ -291,7 +297,7 @@ impl<S> ConnectionTable<S> {
             }
             if matches!(entry.state, EntryState::Ignored { .. }) {
                 let id = StreamId { index, birth: entry.birth, direction };
-                self.heavy.note(id, segment.sequence, segment.payload_length);
+                self.heavy.note(id, segment.payload_length, Part::after(segment));
             }
             self.recency.touch(index, if over { Rank::Closed } else { Rank::Opaque }, segment.at, Self::ENTRY);
             return;
@@ -300,6 +306,11 @@ impl<S> ConnectionTable<S> {
         let mut cx = Context { handler, counters: &mut self.counters, limits: &self.limits };
         let verdict = streams.accept(segment, direction, &mut cx);
         let birth = entry.birth;
+        if segment.payload_length >= LARGE_OF_BODY
+            && let Some(part) = Part::of_body(streams.half(direction).next(), H::unread(&streams.state, direction))
+        {
+            self.heavy.note(StreamId { index, birth, direction }, segment.payload_length, part);
+        }
         self.after(index, birth, before, verdict, segment.at, handler);
     }
 
