@@ -135,8 +135,8 @@ fn order_does_not_matter_to_what_is_left_out() {
 
 #[test]
 fn a_connection_after_one_that_was_left_out_is_read_from_its_first_byte() {
-    let tls = [&[23, 3, 3, 0x40, 0], body(64 * MIB).as_bytes()].concat();
-    for (second, how) in [(600_000_000, "new numbers"), (5000 + (65 << 20), "numbers that go on")] {
+    let tls = [&[23, 3, 3, 0x40, 0], body(24 * MIB).as_bytes()].concat();
+    for (second, how) in [(600_000_000, "new numbers"), (5000 + (25 << 20), "numbers that go on")] {
         let mut first = Conversation::new().cut_at(60_000).handshake().client(&tls[..100]).server(&tls).close();
         let mut next = Conversation::new();
         next.at = first.at;
@@ -149,6 +149,6 @@ fn a_connection_after_one_that_was_left_out_is_read_from_its_first_byte() {
         first.frames.extend(next.frames);
         let (found, _, share) = run_shortened(&first.frames, 0);
         assert_eq!(say(&found), ["GET /after 204"], "{how}");
-        assert!(share < 0.1, "{share} was shown");
+        assert!(share < 0.2, "{share} was shown");
     }
 }
