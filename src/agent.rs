@@ -177,6 +177,7 @@ fn report_on_itself(config: &Config, crew: &Crew, counters: &Arc<ExportCounters>
                 tracing::warn!("In the last minute: {losses}.");
             }
             before = after;
+            allocations::give_back();
         }
     });
 }

@@ -30,6 +30,18 @@ pub fn count() {
     COUNTS.store(true, Relaxed);
 }
 
+/// Gives memory that is free back to the system: after a burst glibc keeps it in the arenas of the threads that asked for it.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "the standard library does not offer it")]
+        // SAFETY: it may be called by any thread at any time.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+}
+
 /// The system's allocator, and the counts of what it is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct CountingAllocator;
@@ -215,6 +227,24 @@ mod tests {
             assert_eq!(class_of(size), class, "{size}");
         }
         assert_eq!((class_of(usize::MAX), class_of(1 << 26)), (CLASSES - 1, 22));
+    }
+
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[test]
+    fn what_a_burst_has_left_free_is_given_back() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+            4096 * status.split(' ').nth(1).unwrap().parse::<usize>().unwrap()
+        };
+        let burst: Vec<Vec<u8>> = (0..200_000).map(|_| vec![1; 1000]).collect();
+        // What is used still, at the end, keeps all of it.
+        let last = vec![1_u8; 1000];
+        drop(burst);
+        let before = resident();
+        give_back();
+        let after = resident();
+        assert!(after + (100 << 20) < before, "{before} bytes, then {after}");
+        drop(last);
     }
 
     /// The tests' own allocator is another one, so nothing else counts here.
