@@ -46,8 +46,8 @@ impl<'a> TraceContext<'a> {
 
 /// W3C Trace Context, level 1 §3.2: `version "-" trace-id "-" parent-id "-" trace-flags`.
 fn w3c(head: &RequestHead) -> Option<TraceContext<'_>> {
-    let mut lines = head.headers().filter(|(name, _)| name.eq_ignore_ascii_case(b"traceparent"));
-    let (_, value) = lines.next()?;
+    let mut lines = head.lines("traceparent");
+    let value = lines.next()?;
     if lines.next().is_some() {
         return None;
     }

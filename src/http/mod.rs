@@ -7,6 +7,7 @@ mod connection;
 mod detect;
 mod head;
 mod http1;
+mod lines;
 mod preamble;
 #[cfg(test)]
 mod tests;

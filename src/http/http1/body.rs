@@ -1,6 +1,5 @@
 //! A head → how its body ends (RFC 9112 §6.3), and the chunked coding (RFC 9112 §7.1).
 
-use super::super::head::{Headers, Names};
 use super::super::{Answered, RequestHead, ResponseHead};
 
 /// How a body is delimited.
@@ -20,7 +19,7 @@ pub(super) enum Framing {
 
 /// How a request's body is delimited, and whether it asks for another protocol.
 pub(super) fn of_request(head: &RequestHead) -> (Framing, bool) {
-    let fields = Fields::of(head.names, head.headers());
+    let fields = Fields::of(|name| head.lines(name));
     let framing = match (head.is_complete(), fields.coding, fields.length) {
         (false, ..) => Framing::Unknown,
         (true, Some(Coding::Chunked), _) => Framing::Chunked,
@@ -41,7 +40,7 @@ pub(super) fn of_response(head: &ResponseHead, answered: Answered) -> Framing {
     if answered == Answered::Head || matches!(status, 100..200 | 204 | 304) {
         return Framing::Length(0);
     }
-    let fields = Fields::of(head.names, head.headers());
+    let fields = Fields::of(|name| head.lines(name));
     match (head.is_complete(), fields.coding, fields.length) {
         (false, ..) => Framing::Unknown,
         (true, Some(Coding::Chunked), _) => Framing::Chunked,
@@ -73,24 +72,15 @@ struct Fields {
 }
 
 impl Fields {
-    fn of(names: Names, headers: Headers<'_>) -> Self {
+    fn of<'a, L: Iterator<Item = &'a [u8]>>(lines: impl Fn(&'static str) -> L) -> Self {
         let mut fields = Self { coding: None, length: Length::Absent, upgrades: false };
-        if ![&b"content-length"[..], b"transfer-encoding", b"upgrade"].into_iter().any(|name| names.may_have(name)) {
-            return fields;
+        for part in lines("content-length").flat_map(|value| value.split(|byte| *byte == b',')) {
+            fields.add_length(part.trim_ascii());
         }
-        for (name, value) in headers {
-            if name.len() == 14 && name.eq_ignore_ascii_case(b"content-length") {
-                for part in value.split(|byte| *byte == b',') {
-                    fields.add_length(part.trim_ascii());
-                }
-            } else if name.len() == 17 && name.eq_ignore_ascii_case(b"transfer-encoding") {
-                for part in value.split(|byte| *byte == b',') {
-                    fields.add_coding(part.trim_ascii());
-                }
-            } else if name.len() == 7 && name.eq_ignore_ascii_case(b"upgrade") {
-                fields.upgrades = true;
-            }
+        for part in lines("transfer-encoding").flat_map(|value| value.split(|byte| *byte == b',')) {
+            fields.add_coding(part.trim_ascii());
         }
+        fields.upgrades = lines("upgrade").next().is_some();
         fields
     }
 

@@ -5,7 +5,8 @@ use std::mem::MaybeUninit;
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 use memchr::{memchr, memchr_iter};
 
-use super::super::head::{Names, RequestHead, ResponseHead, Version};
+use super::super::head::{RequestHead, ResponseHead, Version};
+use super::super::lines::{Folds, LineIndex};
 
 /// Header slots on the stack; heads with more lines are parsed again with slots on the heap.
 const SLOTS: usize = 64;
@@ -27,11 +28,10 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
 
 /// Parses a request's head: all of it when `complete`, else what the capture has of it.
 pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
-    let bytes = own(bytes, complete)?;
+    let (bytes, headers_start, lines) = own(bytes, complete)?;
     let line = request_line(&bytes).or_else(|| request_line(&regular(&bytes)))?;
-    let headers_start = number(start_line_end(&bytes));
     Some(RequestHead {
-        names: Names::of(&bytes, headers_start),
+        lines,
         method_end: number(line.method_end),
         target_start: number(line.target.0),
         target_end: number(line.target.1),
@@ -93,7 +93,7 @@ fn start_line_end(bytes: &[u8]) -> usize {
 
 /// Parses a response's head, likewise.
 pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool) -> Option<ResponseHead> {
-    let bytes = own(bytes, complete)?;
+    let (bytes, headers_start, lines) = own(bytes, complete)?;
     let (status, version) = with_slots(&bytes, |bytes, slots| {
         let mut response = Response::new(&mut []);
         let parsed = config().parse_response_with_uninit_headers(&mut response, bytes, slots);
@@ -104,15 +104,7 @@ pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool) -> Option<Re
     if status < 100 {
         return None;
     }
-    let headers_start = number(start_line_end(&bytes));
-    Some(ResponseHead {
-        names: Names::of(&bytes, headers_start),
-        headers_start,
-        status,
-        version: version_of(version),
-        complete,
-        bytes,
-    })
+    Some(ResponseHead { lines, headers_start, status, version: version_of(version), complete, bytes })
 }
 
 /// `httparse` as lenient as it can be: the agent reports what was sent, it does not judge it.
@@ -129,8 +121,9 @@ fn config() -> ParserConfig {
     config
 }
 
-/// The head in an allocation of its own, unfolded; a head that was cut is ended after its last whole line.
-fn own(bytes: &[u8], complete: bool) -> Option<Box<[u8]>> {
+/// The head in an allocation of its own, unfolded, and where its header lines begin; a head that was cut is ended after its
+/// last whole line.
+fn own(bytes: &[u8], complete: bool) -> Option<(Box<[u8]>, u32, LineIndex)> {
     let mut owned = if complete {
         bytes.to_vec()
     } else {
@@ -140,8 +133,13 @@ fn own(bytes: &[u8], complete: bool) -> Option<Box<[u8]>> {
         owned.extend_from_slice(b"\r\n");
         owned
     };
-    unfold(&mut owned);
-    Some(owned.into_boxed_slice())
+    let start = start_line_end(&owned);
+    let mut index = LineIndex::of(owned.get(start..).unwrap_or_default());
+    if index.folds() == Folds::Some {
+        unfold(&mut owned);
+        index = LineIndex::of(owned.get(start..).unwrap_or_default());
+    }
+    Some((owned.into_boxed_slice(), number(start), index))
 }
 
 /// Replaces each obs-fold by spaces (RFC 9112 §5.2), so that a line is a line. The start line is never folded.

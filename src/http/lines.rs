@@ -1,0 +1,213 @@
+//! The header lines of a head: where each begins, found once, so that looking up a name reads the beginning of each alone.
+
+use memchr::{memchr, memchr_iter};
+
+/// Lines whose place is kept; those of longer heads are looked through as they stand.
+const KEPT: usize = 23;
+
+/// Where header lines begin. Together with the head it tells what every line holds.
+///
+/// Invariant: lines `0..count` begin at `starts`, each after the one before, all before `rest`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct LineIndex {
+    /// From the beginning of the header lines.
+    starts: [u16; KEPT],
+    /// Of the first bytes of each line, by [`tag`]: most lines need no further look.
+    tags: [u8; KEPT],
+    count: u8,
+    /// Whether a line goes on with the next one (obs-fold, RFC 9112 §5.2).
+    folds: Folds,
+    /// Where the lines begin whose places are not kept.
+    rest: u32,
+}
+
+/// Whether a line goes on with the next one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Folds {
+    /// A line is a line.
+    No,
+    /// Some are continued.
+    Some,
+}
+
+impl LineIndex {
+    /// Of the header lines in `section`, which begins after the start line.
+    pub(super) fn of(section: &[u8]) -> Self {
+        let mut index = Self { starts: [0; KEPT], tags: [0; KEPT], count: 0, folds: Folds::No, rest: 0 };
+        let mut start = 0;
+        for end in memchr_iter(b'\n', section) {
+            index.keep(section, start, end + 1);
+            start = end + 1;
+        }
+        index
+    }
+
+    /// Keeps the place of a line, if it follows those that are kept.
+    fn keep(&mut self, section: &[u8], start: usize, next: usize) {
+        if matches!(section.get(next), Some(b' ' | b'\t')) {
+            self.folds = Folds::Some;
+        }
+        let slots = (self.starts.get_mut(usize::from(self.count)), self.tags.get_mut(usize::from(self.count)));
+        if let ((Some(place), Some(mark)), Ok(from)) = (slots, u16::try_from(start))
+            && start == self.rest as usize
+        {
+            *place = from;
+            *mark = tag(section.get(start..).unwrap_or_default());
+            self.count += 1;
+            self.rest = u32::try_from(next).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Whether a line goes on with the next one.
+    pub(super) const fn folds(&self) -> Folds {
+        self.folds
+    }
+
+    /// Values of the lines of `section` with this name, in order.
+    pub(super) fn values<'a, 'n>(&'a self, section: &'a [u8], name: &'n [u8]) -> Values<'a, 'n> {
+        let rest = Headers::of(section.get(self.rest as usize..).unwrap_or_default());
+        Values { index: self, tag: tag(name), next: 0, section, name, rest }
+    }
+
+    /// The first line from `from` on that may begin with what has this tag.
+    fn find(&self, from: usize, tag: u8) -> Option<usize> {
+        let tags = self.tags.get(from..usize::from(self.count))?;
+        tags.iter().position(|known| tag == ANY || *known == tag || *known == ANY).map(|found| from + found)
+    }
+
+    /// A line with the end of it.
+    fn line<'a>(&self, place: usize, section: &'a [u8]) -> &'a [u8] {
+        let start = |place: usize| self.starts.get(place).map_or(0, |start| usize::from(*start));
+        let after = if place + 1 < usize::from(self.count) { start(place + 1) } else { self.rest as usize };
+        section.get(start(place)..after).unwrap_or_default()
+    }
+}
+
+/// The tag of what may begin with anything.
+const ANY: u8 = 0;
+
+/// The same for all that begins with the same three bytes, whatever their case; [`ANY`] for a name that is shorter and for a
+/// line that begins with space, which is no part of the name.
+fn tag(bytes: &[u8]) -> u8 {
+    match bytes {
+        [first, second, third, ..] if !first.is_ascii_whitespace() => {
+            let mixed = (*first | 0x20).wrapping_mul(31) ^ (*second | 0x20).wrapping_mul(7) ^ (*third | 0x20);
+            mixed | 1
+        }
+        _ => ANY,
+    }
+}
+
+/// The values of one name; see [`LineIndex::values`].
+#[derive(Clone, Debug)]
+pub(super) struct Values<'a, 'n> {
+    index: &'a LineIndex,
+    tag: u8,
+    next: usize,
+    section: &'a [u8],
+    name: &'n [u8],
+    rest: Headers<'a>,
+}
+
+impl<'a> Iterator for Values<'a, '_> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while let Some(place) = self.index.find(self.next, self.tag) {
+            self.next = place + 1;
+            if let Some(value) = value_of(self.index.line(place, self.section), self.name) {
+                return Some(value);
+            }
+        }
+        self.rest.find(|(name, _)| name.eq_ignore_ascii_case(self.name)).map(|(_, value)| value)
+    }
+}
+
+/// The value of `line`, if that is its name.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (found, rest) = line.split_at_checked(name.len())?;
+    if let [b':', value @ ..] = rest
+        && found.eq_ignore_ascii_case(name)
+    {
+        return Some(value.trim_ascii());
+    }
+    // Space around a name is rare, and against RFC 9112 §5.1.
+    let may_have_space = [line.first(), rest.first()].into_iter().flatten().any(u8::is_ascii_whitespace);
+    let (found, value) = Headers::of(line).next().filter(|_| may_have_space)?;
+    found.eq_ignore_ascii_case(name).then_some(value)
+}
+
+/// Header lines as `(name, value)`, in order, without the space around the value (RFC 9112 §5.1).
+/// Lines without a colon are skipped.
+#[derive(Clone, Debug)]
+pub struct Headers<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    /// Of the lines in `section`.
+    pub(super) const fn of(section: &'a [u8]) -> Self {
+        Self { rest: section }
+    }
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let end = memchr(b'\n', self.rest).unwrap_or(self.rest.len());
+            let (line, rest) = self.rest.split_at(end);
+            self.rest = rest.get(1..).unwrap_or_default();
+            if let Some(colon) = memchr(b':', line) {
+                let (name, value) = line.split_at(colon);
+                let value = value.get(1..).unwrap_or_default();
+                return Some((name.trim_ascii(), value.trim_ascii()));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn looking_up_by_name_finds_what_reading_all_lines_finds(
+            lines in proptest::collection::vec((" ?[A-Za-z-]{0,4}[ \t\u{c}]?", "[:]{0,2}", "[a-z :]{0,6}\r?"), 0..40),
+            name in "[A-Za-z-]{0,4}",
+            pick in 0_usize..40,
+        ) {
+            let text: Vec<String> = lines.iter().map(|(name, colon, value)| format!("{name}{colon}{value}\n")).collect();
+            let text = text.concat();
+            let section = text.as_bytes();
+            let index = LineIndex::of(section);
+            let present = lines.get(pick).map_or(name.as_str(), |(name, ..)| name.trim());
+            for name in [&name, present, &present.to_ascii_uppercase()] {
+                let is_it = |found: &[u8]| found.eq_ignore_ascii_case(name.as_bytes());
+                let all = Headers::of(section).filter(|(found, _)| is_it(found)).map(|(_, value)| value);
+                let all: Vec<&[u8]> = all.collect();
+                prop_assert_eq!(index.values(section, name.as_bytes()).collect::<Vec<_>>(), all);
+            }
+            let is_continued = |line: &str| line.starts_with([' ', '\t']);
+            let folds = text.lines().skip(1).any(is_continued);
+            prop_assert_eq!(index.folds() == Folds::Some, folds);
+        }
+    }
+
+    #[test]
+    fn lines_of_a_head_that_is_too_long_for_the_index_are_found() {
+        for filler in [0, 30_000, 70_000] {
+            let many = "x: y\r\n".repeat(KEPT - 3);
+            let section = format!("{many}long: {}\r\na: 1\r\nb: 2\r\na: 3\r\nb: 4\r\n\r\n", "f".repeat(filler));
+            let index = LineIndex::of(section.as_bytes());
+            let values = |name: &str| index.values(section.as_bytes(), name.as_bytes()).collect::<Vec<_>>();
+            assert_eq!((values("A"), values("b")), (vec![&b"1"[..], b"3"], vec![&b"2"[..], b"4"]));
+            assert_eq!(values("c"), Vec::<&[u8]>::new());
+        }
+    }
+}
