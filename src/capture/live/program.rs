@@ -14,6 +14,9 @@ use crate::capture::filter::filter_error;
 /// Kernel's `BPF_MAXINSNS`.
 const MAX_INSTRUCTIONS: usize = 4096;
 
+/// Interfaces that are compared in a row: a conditional jump goes 255 instructions far.
+const GROUP: usize = 250;
+
 /// Instruction classes and modes (`linux/bpf_common.h`).
 const LD: u16 = 0x00;
 const LDX: u16 = 0x01;
@@ -69,23 +72,31 @@ impl Program {
             Choice::AllBut(indices) => (indices, false),
         };
         let mut program = vec![libc::sock_filter { code: LD | W | ABS, jt: 0, jf: 0, k: ANCILLARY + INTERFACE }];
-        let last = indices.len();
-        for (place, index) in indices.iter().enumerate() {
-            // Skips the next instruction unless this is the interface.
-            program.push(libc::sock_filter { code: JMP | JEQ, jt: 0, jf: 1, k: *index });
-            let rest = u32::try_from(2 * (last - place - 1) + 1).unwrap_or(u32::MAX);
-            program.push(if is_in {
-                libc::sock_filter { code: JMP | JA, jt: 0, jf: 0, k: rest }
-            } else {
-                libc::sock_filter { code: RET, jt: 0, jf: 0, k: 0 }
-            });
+        let refused = libc::sock_filter { code: RET, jt: 0, jf: 0, k: 0 };
+        let named = indices.len() + 2 * indices.len().div_ceil(GROUP);
+        for group in indices.chunks(GROUP) {
+            let last = group.len() - 1;
+            for (place, index) in group.iter().enumerate() {
+                // If this is the interface, to what the group ends with.
+                let found = u8::try_from(last - place + 1).unwrap_or(u8::MAX);
+                program.push(libc::sock_filter { code: JMP | JEQ, jt: found, jf: 0, k: *index });
+            }
+            program.push(jump(1));
+            // From here to the expression.
+            let rest = named - program.len() + usize::from(is_in);
+            program.push(if is_in { jump(rest) } else { refused });
         }
         if is_in {
-            program.push(libc::sock_filter { code: RET, jt: 0, jf: 0, k: 0 });
+            program.push(refused);
         }
         program.extend_from_slice(&self.0);
         (program.len() <= MAX_INSTRUCTIONS).then_some(program)
     }
+}
+
+/// Skips so many instructions.
+fn jump(over: usize) -> libc::sock_filter {
+    libc::sock_filter { code: JMP | JA, jt: 0, jf: 0, k: u32::try_from(over).unwrap_or(u32::MAX) }
 }
 
 /// The constant of an instruction as the kernel needs it; `None` for what it has not.
@@ -190,6 +201,9 @@ mod tests {
             (Choice::Only(vec![]), vec![]),
             (Choice::AllBut(vec![2, 7]), everything.iter().copied().filter(|index| ![2, 7].contains(index)).collect()),
             (Choice::AllBut(vec![]), everything.clone()),
+            (Choice::Only((6..1000).collect()), (6..12).collect()),
+            (Choice::AllBut((6..1000).collect()), (0..6).collect()),
+            (Choice::Only((100..600).chain([7]).collect()), vec![7]),
         ] {
             let program = program.on(&choice).unwrap();
             let found: Vec<u32> = (0..12).filter(|index| run(&program, *index, &tcp(80)) == 1000).collect();
@@ -201,8 +215,8 @@ mod tests {
     #[test]
     fn more_interfaces_than_a_program_can_name_are_told() {
         let program = compile("tcp").unwrap();
-        assert!(program.on(&Choice::Only((0..1500).collect())).is_some());
-        assert!(program.on(&Choice::Only((0..2500).collect())).is_none());
+        assert!(program.on(&Choice::Only((0..3500).collect())).is_some());
+        assert!(program.on(&Choice::Only((0..4500).collect())).is_none());
     }
 
     #[test]

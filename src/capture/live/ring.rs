@@ -13,9 +13,18 @@ use crate::packet::{LinkType, RawPacket};
 use crate::time::Timestamp;
 
 /// Linux cooked capture, version 2: says of each packet which interface saw it.
-const SLL2: Linktype = Linktype(276);
+pub(super) const SLL2: Linktype = Linktype(276);
 /// Bytes of the smallest ring: eight of the kernel's blocks.
 const SMALLEST_RING: usize = 2 << 20;
+
+/// Whose packets a ring takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Taken {
+    /// Those of the interfaces that it was told.
+    Chosen,
+    /// Those of all, because the kernel's filter cannot name so many.
+    All,
+}
 
 /// A ring of the kernel's.
 pub(super) struct Ring {
@@ -55,14 +64,18 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Takes the packets of `choice` from now on; none is lost meanwhile.
-    pub(super) fn take_from(&self, choice: &Choice) -> Result<(), CaptureError> {
-        let program = self.program.on(choice).or_else(|| {
-            tracing::warn!("There are more interfaces than the kernel's filter can name: all are captured.");
-            self.program.on(&Choice::All)
-        });
-        let failed = |error: std::io::Error| CaptureError::Failed(format!("the filter cannot be set: {error}"));
-        system::attach_filter(self.capture.as_fd(), &program.unwrap_or_default()).map_err(failed)
+    /// Takes the packets of `choice` from now on; none is lost meanwhile. Where the kernel has no room for the names of so
+    /// many interfaces, it takes those of all.
+    pub(super) fn take_from(&self, choice: &Choice) -> Result<Taken, CaptureError> {
+        let attach = |program: &[libc::sock_filter]| system::attach_filter(self.capture.as_fd(), program);
+        let attached = match self.program.on(choice).map(|program| attach(&program)) {
+            Some(Ok(())) => return Ok(Taken::Chosen),
+            // The filter of a socket counts against `net.core.optmem_max`, together with the one whose place it takes.
+            Some(Err(error)) if error.raw_os_error() != Some(libc::ENOMEM) => Err(error),
+            _ => self.program.on(&Choice::All).map_or(Ok(()), |program| attach(&program)),
+        };
+        attached.map_err(|error| CaptureError::Failed(format!("the filter cannot be set: {error}")))?;
+        Ok(Taken::All)
     }
 
     /// Shares the packets with the other rings of `group`, by connection; without a group, founds one. Gives the group.
