@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -17,12 +16,13 @@ use crate::capture::{self, CaptureError, PacketSource, SourceConfig, default_fil
 use crate::check::describe;
 use crate::config::{Config, Mode};
 use crate::debugging;
-use crate::export::{self, ExportCounters, ExportError, OutputConfig, Spans};
+use crate::export::{self, Destination, ExportCounters, ExportError, OutputConfig, Spans};
 use crate::metadata::{HostAddresses, NoAddresses};
 use crate::privileges;
+use crate::signals::Signals;
 use crate::span::{LocalAddresses, SpanBuilder};
 use crate::telemetry::allocations;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::metrics::{Metrics, MetricsDestination};
 use crate::telemetry::progress::Progress;
 use crate::telemetry::statistics::Statistics;
 use crate::worker::{self, Crew, Stop, WorkerReport};
@@ -49,7 +49,7 @@ pub enum Ending {
     NoCapture,
     /// 1: anything else.
     Failed,
-    /// 130 or 143: a second signal stopped the agent at once.
+    /// 129, 130 or 143: a second signal stopped the agent at once.
     Killed(u8),
 }
 
@@ -88,29 +88,16 @@ pub fn run(config: Config) -> anyhow::Result<Ending> {
     ending
 }
 
-/// What tells the agent to stop.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> anyhow::Result<Self> {
-        let listen = |kind| signal(kind).context("cannot listen to signals");
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    /// The next signal, as the exit code of a program that it ended.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => 130,
-            _ = self.terminate.recv() => 143,
-        }
-    }
-}
-
 async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new().context("cannot listen to signals")?;
+    // While the agent may still read every file.
+    let (destination, metrics) = match open_destinations(&config) {
+        Ok(both) => both,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Ok(failure(&error));
+        }
+    };
     leave_out_own_export(&mut config).await;
     let sources = match open(&config.source) {
         Ok(sources) => sources,
@@ -128,12 +115,13 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         local: local_addresses(&config),
         resource: config.resource.clone(),
     };
-    let mut export_task = tokio::spawn(export::run(receiver, spans, config.export.clone(), counters.clone(), stopped));
+    let exporting = export::run(receiver, spans, destination, config.export.clone(), counters.clone(), stopped);
+    let mut export_task = tokio::spawn(exporting);
     let size = match &config.source {
         SourceConfig::File(file) => capture::size(file),
         SourceConfig::Live(_) => None,
     };
-    let metrics = start_metrics(&config, &crew, &counters)?;
+    let metrics = metrics.map(|metrics| Metrics::start(metrics, crew.watch(), &counters));
     let running = Running { stop, stop_export, progress: Progress::new(size) };
     let (report, exported) = match running.wait(&mut crew, &mut export_task, &mut signals).await {
         Ok(both) => both,
@@ -145,10 +133,10 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
     Ok(conclude(&config, report, exported, &counters))
 }
 
-/// Starts sending the agent's own metrics, where they are to go anywhere.
-fn start_metrics(config: &Config, crew: &Crew, counters: &Arc<ExportCounters>) -> Result<Option<Metrics>, ExportError> {
-    let start = |metrics| Metrics::start(metrics, crew.watch(), counters);
-    config.metrics.as_ref().map(start).transpose()
+/// Where spans go, and the agent's own metrics if they go anywhere.
+fn open_destinations(config: &Config) -> Result<(Destination, Option<MetricsDestination>), ExportError> {
+    let metrics = config.metrics.as_ref().map(MetricsDestination::open).transpose()?;
+    Ok((Destination::open(&config.export.output)?, metrics))
 }
 
 /// Starts what tells of the agent while it runs live: answers to probes, profiles, and a warning when something is being lost.
@@ -249,7 +237,7 @@ impl Running {
     }
 }
 
-/// The default filter leaves out the agent's own connections to its destination.
+/// The default filter leaves out the agent's own connections to its destinations.
 async fn leave_out_own_export(config: &mut Config) {
     let (OutputConfig::Otlp(otlp), SourceConfig::Live(live)) = (&config.export.output, &mut config.source) else {
         return;
@@ -257,14 +245,25 @@ async fn leave_out_own_export(config: &mut Config) {
     if config.own_filter {
         return;
     }
-    let (Some(host), Some(port)) = (otlp.endpoint.host(), otlp.endpoint.port_u16()) else { return };
+    let metrics = config.metrics.as_ref().map(|metrics| &metrics.destination.endpoint);
+    let mut addresses = addresses(&otlp.endpoint).await;
+    if let Some(endpoint) = metrics.filter(|endpoint| **endpoint != otlp.endpoint) {
+        addresses.extend(self::addresses(endpoint).await);
+    }
+    live.filter = default_filter(&addresses);
+}
+
+/// Where connections to `endpoint` go now; nowhere when its name does not resolve.
+async fn addresses(endpoint: &http::Uri) -> Vec<SocketAddr> {
+    let (Some(host), Some(port)) = (endpoint.host(), endpoint.port_u16()) else { return Vec::new() };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let lookup = tokio::time::timeout(Duration::from_secs(2), tokio::net::lookup_host((host, port))).await;
     match lookup {
-        Ok(Ok(found)) => live.filter = default_filter(&found.collect::<Vec<SocketAddr>>()),
+        Ok(Ok(found)) => return found.collect(),
         Ok(Err(error)) => tracing::debug!(%error, host, "Cannot resolve the destination; its traffic is not left out."),
         Err(_) => tracing::debug!(host, "The name server does not answer; the destination's traffic is not left out."),
     }
+    Vec::new()
 }
 
 fn local_addresses(config: &Config) -> Arc<dyn LocalAddresses + Send + Sync> {
@@ -313,7 +312,8 @@ pub(crate) fn report(error: &CaptureError) -> Ending {
     match error {
         CaptureError::Unreadable { .. } | CaptureError::NotACapture { .. } => Ending::BadInput,
         CaptureError::NotPermitted(_) | CaptureError::Interface(_) => Ending::NoCapture,
-        CaptureError::Filter { .. } | CaptureError::Failed(_) => Ending::Failed,
+        CaptureError::Filter { .. } => Ending::BadConfiguration,
+        CaptureError::Failed(_) => Ending::Failed,
     }
 }
 

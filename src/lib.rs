@@ -35,6 +35,7 @@ pub mod packet;
 pub mod pipeline;
 mod privileges;
 mod serving;
+mod signals;
 pub mod span;
 pub mod tcp;
 pub mod telemetry;

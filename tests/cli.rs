@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
@@ -156,4 +157,54 @@ fn a_reader_that_goes_away_is_no_error() {
     let mut child = agent(&["--read", SHOP, "--export", "pretty"]).stdout(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_certificate_that_cannot_be_read_is_told_before_anything_is_captured() {
+    for destination in ["OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE"] {
+        let output = agent(&["--interface", "lo"])
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", "https://127.0.0.1:1")
+            .env(destination, "/no/such/file.pem")
+            .output()
+            .unwrap();
+        let message = message(&output);
+        assert_eq!(code(&output), 64, "{message}");
+        assert!(message.contains("/no/such/file.pem") && !message.contains("Capturing"), "{message}");
+    }
+}
+
+/// Sends signals to an agent that reads a capture without an end, which ends when it has said that it stops: what it has
+/// said, and its exit code.
+fn signalled(signals: &str, before: &str) -> (String, Option<i32>) {
+    let script = format!("{before} exec \"$0\" --read - --export none -v");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script, env!("CARGO_BIN_EXE_network-agent")]).env_clear();
+    let mut child = shell.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(&fs::read(SHOP).unwrap()).unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut said: String = lines.by_ref().take_while(|line| !line.contains("Reading")).collect();
+    let kills = signals.split(' ').map(|signal| format!("kill -{signal} {}", child.id()));
+    let kill = kills.collect::<Vec<_>>().join("; ");
+    assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    said.extend(lines.by_ref().take_while(|line| !line.contains("Stopping")));
+    drop(input);
+    said.extend(lines);
+    (said, child.wait().unwrap().code())
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    let (said, code) = signalled("TERM INT", "");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("second signal: stopping at once"), "{said}");
+}
+
+#[test]
+fn the_end_of_a_terminal_is_a_stop_unless_it_is_to_be_outlived() {
+    let (said, code) = signalled("HUP", "");
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(" packets, "), "{said}");
+    let (said, code) = signalled("HUP TERM", "trap '' HUP;");
+    assert_eq!(code, Some(0), "{said}");
 }

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use network_agent::capture::{MemorySource, OwnedPacket, PacketSource};
 use network_agent::config::{Config, ConfigError, Terminal};
-use network_agent::export::{self, ExportCounters, Spans, WhenFull};
+use network_agent::export::{self, Destination, ExportCounters, Spans, WhenFull};
 use network_agent::metadata::NoAddresses;
 use network_agent::pipeline::PipelineConfig;
 use network_agent::span::SpanBuilder;
-use network_agent::telemetry::metrics::{Metrics, MetricsConfig};
-use network_agent::worker::{Crew, ExchangeReceiver, Stop, exchange_queue};
+use network_agent::telemetry::metrics::{Metrics, MetricsConfig, MetricsDestination};
+use network_agent::worker::{Crew, ExchangeReceiver, Stop, Watch, exchange_queue};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
@@ -92,6 +92,10 @@ fn packets(frames: &[Frame]) -> Vec<OwnedPacket> {
     frames.iter().map(packet).collect()
 }
 
+fn start(config: &MetricsConfig, workers: Watch, counters: &Arc<ExportCounters>) -> Metrics {
+    Metrics::start(MetricsDestination::open(config).unwrap(), workers, counters)
+}
+
 /// Two workers; the first sees two exchanges, the second one.
 async fn crew() -> (Crew, ExchangeReceiver) {
     let (request, response) = ("GET /a HTTP/1.1\r\n\r\n", "HTTP/1.1 204 N\r\n\r\n");
@@ -112,7 +116,8 @@ async fn export_all(receiver: ExchangeReceiver, counters: &Arc<ExportCounters>) 
     let spans =
         Spans { builder: SpanBuilder::new(config.spans), local: Arc::new(NoAddresses), resource: config.resource };
     let (_stop, stopped) = watch::channel(false);
-    export::run(receiver, spans, config.export, counters.clone(), stopped).await.unwrap();
+    let destination = Destination::open(&config.export.output).unwrap();
+    export::run(receiver, spans, destination, config.export, counters.clone(), stopped).await.unwrap();
 }
 
 fn number(point: &NumberDataPoint) -> f64 {
@@ -161,7 +166,7 @@ async fn every_counter_arrives_under_its_name_with_its_worker_and_reason() {
     let counters = Arc::<ExportCounters>::default();
     let config =
         configuration(address, &[("HONEYCOMB_STATS_DATASET", "my-stats"), ("ADDITIONAL_ATTRIBUTES", "team=a")]);
-    let metrics_of_agent = Metrics::start(&config, crew.watch(), &counters).unwrap();
+    let metrics_of_agent = start(&config, crew.watch(), &counters);
     export_all(found, &counters).await;
     metrics_of_agent.stop(Duration::from_secs(5)).await;
     let mut last = None;
@@ -227,8 +232,7 @@ async fn the_last_numbers_are_sent_at_the_end_whatever_the_interval() {
         ]
         .concat(),
     );
-    let metrics_of_agent =
-        Metrics::start(&config.unwrap().metrics.unwrap(), crew.watch(), &Arc::<ExportCounters>::default()).unwrap();
+    let metrics_of_agent = start(&config.unwrap().metrics.unwrap(), crew.watch(), &Arc::<ExportCounters>::default());
     metrics_of_agent.stop(Duration::from_secs(5)).await;
     let (metadata, request) = received.recv().await.unwrap();
     assert_eq!(metadata.get("x-tenant").unwrap(), "seven");
@@ -242,12 +246,12 @@ async fn a_destination_without_metrics_or_one_that_hangs_holds_nothing_up() {
     let (address, mut received) = serve(true).await;
     let (crew, _receiver) = crew().await;
     let counters = Arc::<ExportCounters>::default();
-    let refused = Metrics::start(&configuration(address, &[]), crew.watch(), &counters).unwrap();
+    let refused = start(&configuration(address, &[]), crew.watch(), &counters);
     received.recv().await.unwrap();
     received.recv().await.unwrap();
     refused.stop(Duration::from_secs(5)).await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let hangs = Metrics::start(&configuration(silent.local_addr().unwrap(), &[]), crew.watch(), &counters).unwrap();
+    let hangs = start(&configuration(silent.local_addr().unwrap(), &[]), crew.watch(), &counters);
     // Its connection is made, and nothing is ever answered.
     silent.accept().await.unwrap();
     tokio::time::timeout(Duration::from_secs(60), hangs.stop(Duration::from_millis(200))).await.unwrap();

@@ -147,3 +147,30 @@ fn without_the_capability_the_agent_ends_and_tells_how_to_give_it() {
         assert!(output.stdout.is_empty());
     }
 }
+
+/// Root without capabilities reads no other user's files.
+#[test]
+fn what_belongs_to_another_user_is_read_before_the_rights_are_gone() {
+    let Some(namespace) = Namespace::new() else { return };
+    let folder = TempDir::new().unwrap();
+    let of_nobody = |name: &str, label: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, format!("-----BEGIN {label}-----\nAA==\n-----END {label}-----\n")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::chown(&path, Some(65532), Some(65532)).unwrap();
+        path
+    };
+    let mut command = namespace.command("env");
+    command.arg("-i").arg("OTEL_EXPORTER_OTLP_ENDPOINT=https://127.0.0.1:1");
+    for (variable, path) in [
+        ("CLIENT_CERTIFICATE", of_nobody("certificate.pem", "CERTIFICATE")),
+        ("CLIENT_KEY", of_nobody("key.pem", "PRIVATE KEY")),
+    ] {
+        command.arg(format!("OTEL_EXPORTER_OTLP_{variable}={}", path.display()));
+    }
+    let output = command.arg(env!("CARGO_BIN_EXE_network-agent")).args(["--interface", "lo"]).output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    // It is no real one, which only shows when it has been read.
+    assert!(words.contains("TLS cannot be set up") && !words.contains("Permission denied"), "{words}");
+    assert_eq!(output.status.code(), Some(64), "{words}");
+}

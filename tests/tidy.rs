@@ -9,7 +9,7 @@ use std::process::Command;
 /// The layers of the core and of spans, the inner first. Each may name itself and those before it.
 const LAYERS: [&str; 7] = ["time", "packet", "tcp", "http", "exchange", "pipeline", "span"];
 /// What is outside of them.
-const EDGES: [&str; 13] = [
+const EDGES: [&str; 14] = [
     "capture",
     "worker",
     "metadata",
@@ -22,6 +22,7 @@ const EDGES: [&str; 13] = [
     "privileges",
     "admin",
     "serving",
+    "signals",
     "debugging",
 ];
 /// What would make them depend on more than their input.

@@ -19,7 +19,7 @@ mod words;
 pub use fault::{FaultInjector, Faults};
 pub use file::{FileSource, size};
 pub use filter::default_filter;
-pub use live::LiveSource;
+pub use live::{LiveSource, filter_fault};
 pub use memory::{MemorySource, OwnedPacket};
 
 /// Opens the source that `config` names: one part of it for each worker that there is to be.

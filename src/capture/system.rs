@@ -1,10 +1,12 @@
 //! The system calls that capture needs and the standard library does not offer: `poll`, the list of interfaces, and the
 //! options of packet sockets (packet(7)).
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use nix::net::if_::InterfaceFlags;
 use smallvec::SmallVec;
 
 /// Waits at most `wait` until one of `descriptors` has something to read, has ended or has failed.
@@ -50,11 +52,11 @@ pub(super) fn interfaces() -> Vec<Interface> {
     list.iter().map(interface).collect()
 }
 
-/// Whether the interface of this name is up; those that cannot be asked count as up.
-pub(super) fn is_up(name: &str) -> bool {
-    let Ok(addresses) = nix::ifaddrs::getifaddrs() else { return true };
-    let mut flags = addresses.filter(|address| address.interface_name == name).map(|address| address.flags);
-    flags.next().is_none_or(|flags| flags.contains(nix::net::if_::InterfaceFlags::IFF_UP))
+/// The names of the interfaces that are not up; none when they cannot be asked.
+pub(super) fn down() -> HashSet<String> {
+    let Ok(addresses) = nix::ifaddrs::getifaddrs() else { return HashSet::new() };
+    let is_down = |flags: InterfaceFlags| !flags.contains(InterfaceFlags::IFF_UP);
+    addresses.filter(|address| is_down(address.flags)).map(|address| address.interface_name).collect()
 }
 
 /// Sets the program that decides which packets `socket` gets, in place of the one before.
@@ -151,6 +153,6 @@ mod tests {
     #[test]
     fn loopback_is_listed_and_up() {
         let loopback = interfaces().into_iter().find(|interface| interface.name == "lo").unwrap();
-        assert!(loopback.index > 0 && is_up("lo"));
+        assert!(loopback.index > 0 && !down().contains("lo"));
     }
 }

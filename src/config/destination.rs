@@ -53,6 +53,11 @@ fn otlp(resolver: &mut Resolver<'_>, signal: Signal) -> Option<OtlpConfig> {
             return None;
         }
     };
+    if values::userinfo(&text).is_some() {
+        resolver
+            .warnings
+            .push(format!("{variable} names a user, who is not sent: use OTEL_EXPORTER_OTLP_HEADERS=authorization=…"));
+    }
     let is_tls = endpoint.scheme_str() == Some("https");
     let is_honeycomb = is_honeycomb_host(&endpoint);
     let headers = headers(resolver, signal, variable == HONEYCOMB_ENDPOINT || is_honeycomb, is_honeycomb);
@@ -123,7 +128,12 @@ fn parse_endpoint(text: &str, insecure: bool, is_honeycomb: bool) -> Result<Uri,
         return Err(example.to_owned());
     }
     let usual = if is_honeycomb && scheme == "https" { 443 } else { default_port(scheme, host) };
-    let port = uri.port_u16().unwrap_or(usual);
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let after_host = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest).strip_prefix(host);
+    let port = match after_host.and_then(|rest| rest.strip_prefix(':')).filter(|port| !port.is_empty()) {
+        Some(port) => port.parse().ok().filter(|port: &u16| *port > 0).ok_or_else(|| example.to_owned())?,
+        None => usual,
+    };
     format!("{scheme}://{host}:{port}").parse().map_err(|_| example.to_owned())
 }
 

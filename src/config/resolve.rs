@@ -10,7 +10,7 @@ use super::settings::SETTINGS;
 use super::{
     Config, Fault, Faults, LogConfig, LogFormat, Mode, StatsFormat, destination, metrics, resource, spans, values,
 };
-use crate::capture::{FileConfig, LiveConfig, SourceConfig, default_filter};
+use crate::capture::{self, FileConfig, LiveConfig, SourceConfig, default_filter};
 use crate::export::{BatchConfig, ExportConfig, MergeConfig, OutputConfig, WhenFull};
 use crate::packet::DecoderLimits;
 use crate::pipeline::PipelineConfig;
@@ -116,6 +116,9 @@ impl Resolver<'_> {
         let is_secret = SETTINGS.iter().any(|setting| setting.variable == variable && setting.is_secret());
         let (setting, value) = match self.raw.get(variable) {
             Some(given) if is_secret => (given.origin.clone(), "********".to_owned()),
+            Some(given) if variable.ends_with("_ENDPOINT") => {
+                (given.origin.clone(), values::without_userinfo(&given.text))
+            }
             Some(given) => (given.origin.clone(), given.text.clone()),
             None => (variable.to_owned(), String::new()),
         };
@@ -140,6 +143,9 @@ impl Resolver<'_> {
         }
         if interfaces.is_empty() {
             self.fault("AGENT_INTERFACES", "name an interface, or any");
+        }
+        if let Some(reason) = filter.as_deref().and_then(capture::filter_fault) {
+            self.fault("AGENT_FILTER", reason);
         }
         let without = values::list(self.raw.text("AGENT_EXCLUDE_INTERFACES").unwrap_or_default());
         SourceConfig::Live(LiveConfig {
@@ -276,9 +282,9 @@ impl Resolver<'_> {
         }
         let parse = |text: &str| match text.trim() {
             "" | "off" | "none" => Ok(None),
-            text => {
-                text.parse().map(Some).map_err(|_| "use an address and a port, such as 127.0.0.1:9464, or off".into())
-            }
+            text => values::address(text)
+                .map(Some)
+                .map_err(|_| "use localhost or an IP address, and a port, such as 127.0.0.1:9464, or off".to_owned()),
         };
         self.own("AGENT_ADMIN_ADDRESS", parse).flatten()
     }

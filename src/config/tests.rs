@@ -149,3 +149,44 @@ fn an_address_for_profiles_that_cannot_be_used_is_a_fault_and_debug_one_only() {
     assert_eq!(named, ["DEBUG", "DEBUG_ADDRESS"]);
     assert!(faults[1].remedy.contains("localhost:6060"), "{}", faults[1].remedy);
 }
+
+/// The faults, each as its setting, its value and its remedy.
+fn faults(arguments: &[&str], environment: &[(&str, &str)]) -> Vec<(String, String, String)> {
+    let ConfigError::Faults(Faults(faults)) = load(arguments, environment).unwrap_err() else {
+        panic!("faults are what it has")
+    };
+    faults.into_iter().map(|Fault { setting, value, remedy }| (setting, value, remedy)).collect()
+}
+
+#[test]
+fn a_filter_that_does_not_compile_is_a_fault_beside_the_others() {
+    let faults = faults(&["--filter", "tcp prot 80", "--workers", "0", "--export", "none"], &[]);
+    let named: Vec<_> = faults.iter().map(|(setting, ..)| setting.as_str()).collect();
+    assert_eq!(named, ["--filter", "--workers"]);
+    assert!(faults[0].2.contains("does not compile") && faults[0].2.contains("syntax error"), "{}", faults[0].2);
+    assert!(load(&["--filter", "tcp port 80", "--export", "none"], &[]).is_ok());
+}
+
+#[test]
+fn an_endpoint_with_a_port_that_is_none_is_a_fault_that_shows_no_password() {
+    for port in ["99999", "0", "http"] {
+        let endpoint = format!("http://me:s3cr3t@collector:{port}");
+        let faults = faults(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
+        assert_eq!(faults[0].1, format!("http://********@collector:{port}"));
+        assert!(!format!("{faults:?}").contains("s3cr3t"));
+    }
+    let config = load(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://me:s3cr3t@[::1]:4318/v1")]).unwrap();
+    let warnings = config.warnings.join(" ");
+    assert!(warnings.contains("names a user") && !warnings.contains("s3cr3t"), "{warnings}");
+    let OutputConfig::Otlp(otlp) = config.export.output else { panic!("it goes to a server") };
+    assert_eq!(otlp.endpoint.to_string(), "http://[::1]:4318/");
+}
+
+#[test]
+fn probes_are_answered_on_this_machine_by_name_too() {
+    let admin = |address| load(&["--admin-address", address, "--export", "none"], &[]).unwrap().admin;
+    assert_eq!(admin("localhost:9464"), "127.0.0.1:9464".parse().ok());
+    assert_eq!(admin("[::1]:9464"), "[::1]:9464".parse().ok());
+    assert_eq!((admin("off"), admin("")), (None, None));
+    assert_eq!(faults(&["--admin-address", "9464", "--export", "none"], &[]).len(), 1);
+}

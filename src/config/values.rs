@@ -68,6 +68,21 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     local.as_deref().unwrap_or(text).parse().map_err(|_| remedy.to_owned())
 }
 
+/// The user and the password of a URL, between its scheme and its host.
+pub(super) fn userinfo(url: &str) -> Option<&str> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (userinfo, _) = rest.get(..end)?.rsplit_once('@')?;
+    Some(userinfo)
+}
+
+/// A URL as it may be shown.
+pub(super) fn without_userinfo(url: &str) -> String {
+    userinfo(url)
+        .filter(|secret| !secret.is_empty())
+        .map_or_else(|| url.to_owned(), |secret| url.replacen(secret, "********", 1))
+}
+
 /// Elements between commas, trimmed, without empty ones.
 pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|element| !element.is_empty())
@@ -143,6 +158,19 @@ mod tests {
             ["", "localhost", ":6060", "6060", "example.com:6060", "localhost:port", "127.0.0.1", "localhost:65536"]
         {
             assert!(address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_password_of_a_url_is_not_shown() {
+        for (url, shown) in [
+            ("http://me:secret@collector:4317/x@y", "http://********@collector:4317/x@y"),
+            ("me:se@cret@collector", "********@collector"),
+            ("http://collector:4317", "http://collector:4317"),
+            ("http://@collector", "http://@collector"),
+            ("collector/a@b", "collector/a@b"),
+        ] {
+            assert_eq!(without_userinfo(url), shown);
         }
     }
 

@@ -160,7 +160,37 @@ pub enum ExportError {
     Output(#[source] std::io::Error),
 }
 
-/// Exports what comes out of `queue` until it is closed and everything has gone out.
+/// A destination with all that it needs of this machine, such as its certificates; not connected yet.
+#[derive(Debug)]
+pub enum Destination {
+    /// [`OutputConfig::Otlp`].
+    Otlp(OtlpExporter),
+    /// [`OutputConfig::Json`].
+    Json,
+    /// [`OutputConfig::Pretty`].
+    Pretty,
+    /// [`OutputConfig::None`].
+    None,
+}
+
+impl Destination {
+    /// Reads what the configuration names. Must be called within a tokio runtime, and while files can still be read: root
+    /// without capabilities reads no other user's.
+    ///
+    /// # Errors
+    ///
+    /// [`ExportError::Configuration`] when a file of certificates cannot be used or a header cannot be sent.
+    pub fn open(config: &OutputConfig) -> Result<Self, ExportError> {
+        Ok(match config {
+            OutputConfig::Otlp(otlp) => Self::Otlp(OtlpExporter::new(otlp)?),
+            OutputConfig::Json => Self::Json,
+            OutputConfig::Pretty => Self::Pretty,
+            OutputConfig::None => Self::None,
+        })
+    }
+}
+
+/// Exports what comes out of `queue` to `destination` until it is closed and everything has gone out.
 ///
 /// When `stop` turns true, [`ExportConfig::shutdown_timeout`] is all the time that is left. When the queue ends by
 /// itself, as that of a file does, patience ends only when so much time has passed without an answer.
@@ -168,12 +198,13 @@ pub enum ExportError {
 ///
 /// # Errors
 ///
-/// [`ExportError::Configuration`] before anything is sent; [`ExportError::Undelivered`] when spans could not be sent
+/// [`ExportError::Undelivered`] when spans could not be sent
 /// in time, or when the queue ended by itself and the destination did not want some of its spans;
 /// [`ExportError::Output`]. That the reader of standard output has gone is no error.
 pub async fn run(
     queue: ExchangeReceiver,
     spans: Spans,
+    destination: Destination,
     config: ExportConfig,
     counters: Arc<ExportCounters>,
     stop: watch::Receiver<bool>,
@@ -181,29 +212,26 @@ pub async fn run(
     let otlp_format = OtlpFormat::new(&spans.resource);
     let resource = spans.resource.clone();
     let mut merge = config.merge;
-    if matches!(config.output, OutputConfig::Pretty) {
+    if matches!(destination, Destination::Pretty) {
         // People see an exchange when it happens.
         merge.patience = merge.patience.map(|patience| patience.min(SOON));
     }
     let feed = Feed { queue, merger: Merger::new(merge), spans, counters: counters.clone() };
-    match &config.output {
-        OutputConfig::Otlp(otlp) => {
-            let exporter = OtlpExporter::new(otlp)?;
-            Task::new(feed, otlp_format, exporter, &config, counters).run(stop).await
-        }
-        OutputConfig::Json => {
+    match destination {
+        Destination::Otlp(exporter) => Task::new(feed, otlp_format, exporter, &config, counters).run(stop).await,
+        Destination::Json => {
             let format = JsonFormat::new(&resource);
             let exporter = WriterExporter::standard_output();
             Task::new(feed, format, exporter, &config, counters).run(stop).await
         }
-        OutputConfig::Pretty => {
+        Destination::Pretty => {
             let batch = BatchConfig { delay: Duration::ZERO, ..config.batch };
             let config = ExportConfig { batch, ..config };
             let format = PrettyFormat::for_standard_output();
             let exporter = WriterExporter::standard_output();
             Task::new(feed, format, exporter, &config, counters).run(stop).await
         }
-        OutputConfig::None => Task::new(feed, otlp_format, NullExporter, &config, counters).run(stop).await,
+        Destination::None => Task::new(feed, otlp_format, NullExporter, &config, counters).run(stop).await,
     }
 }
 

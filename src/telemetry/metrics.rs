@@ -45,13 +45,27 @@ pub struct Metrics {
     provider: SdkMeterProvider,
 }
 
-impl Metrics {
-    /// Starts sending what `workers` and `export` count. Must be called within a tokio runtime.
+/// Where metrics will go, with all that it needs of this machine; not connected yet.
+#[derive(Debug)]
+pub struct MetricsDestination {
+    config: MetricsConfig,
+    exporter: Told,
+}
+
+impl MetricsDestination {
+    /// Reads what the configuration names. Must be called within a tokio runtime, and while files can still be read.
     ///
     /// # Errors
     /// [`ExportError::Configuration`] when a file of certificates cannot be used or a header cannot be sent.
-    pub fn start(config: &MetricsConfig, workers: Watch, export: &Arc<ExportCounters>) -> Result<Self, ExportError> {
-        let exporter = Told::new(config)?;
+    pub fn open(config: &MetricsConfig) -> Result<Self, ExportError> {
+        Ok(Self { exporter: Told::new(config)?, config: config.clone() })
+    }
+}
+
+impl Metrics {
+    /// Starts sending what `workers` and `export` count. Must be called within a tokio runtime.
+    pub fn start(destination: MetricsDestination, workers: Watch, export: &Arc<ExportCounters>) -> Self {
+        let MetricsDestination { config, exporter } = destination;
         let reader = PeriodicReader::builder(exporter).with_interval(config.interval).build();
         let provider =
             SdkMeterProvider::builder().with_resource(resource(&config.resource)).with_reader(reader).build();
@@ -69,7 +83,7 @@ impl Metrics {
         export.measure_operations(duration);
         instrument(&meter, workers, export);
         instrument_process(&meter);
-        Ok(Self { provider })
+        Self { provider }
     }
 
     /// Sends the last numbers and ends, within `limit`.
@@ -255,6 +269,7 @@ fn observe(samples: &[Sample], observe: impl Fn(u64, &[KeyValue])) {
 }
 
 /// The SDK's exporter; what goes wrong is told once, until it goes well again.
+#[derive(Debug)]
 struct Told {
     exporter: MetricExporter,
     destination: String,

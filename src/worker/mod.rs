@@ -192,7 +192,9 @@ impl Worker {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let stopped = Timestamp::from_nanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX));
         let (begun, mut wait) = (Instant::now(), delay);
-        while self.latest < stopped && begun.elapsed() < CATCH_UP && !wait.is_zero() {
+        // A source may have several buffers, of which the busiest shows its packets first.
+        let is_behind = |latest: Timestamp| latest < stopped || begun.elapsed() < delay;
+        while is_behind(self.latest) && begun.elapsed() < CATCH_UP && !wait.is_zero() {
             if let Received::Idle { .. } = self.turn(wait)? {
                 wait = delay.saturating_sub(begun.elapsed());
             }

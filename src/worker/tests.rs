@@ -78,6 +78,64 @@ async fn a_stop_ends_a_worker_whose_source_never_would() {
     assert_eq!(receiver.receive().await, None);
 }
 
+/// Shows packets of the present at once, and late one that it has had for as long as [`PacketSource::delay`] allows.
+struct TwoBuffers {
+    stop: Stop,
+    stopped: Option<Instant>,
+    shown: u64,
+    held: bool,
+}
+
+impl TwoBuffers {
+    const DELAY: Duration = Duration::from_millis(80);
+}
+
+impl PacketSource for TwoBuffers {
+    #[expect(clippy::disallowed_methods, reason = "packets are of the present")]
+    fn receive(&mut self, _: Duration, handle: &mut dyn FnMut(&RawPacket<'_>)) -> Result<Received, CaptureError> {
+        let stopped = *self.stopped.get_or_insert_with(Instant::now);
+        self.stop.set();
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let now = u64::try_from(since_epoch.as_nanos()).unwrap();
+        let mut show = |at| {
+            self.shown += 1;
+            handle(&RawPacket {
+                at: Timestamp::from_nanos(at),
+                data: &[],
+                wire_length: 0,
+                link: LinkType::Raw,
+                interface: 0,
+            });
+        };
+        show(now);
+        if self.held && stopped.elapsed() > Self::DELAY / 2 {
+            self.held = false;
+            show(now - 50_000_000);
+        }
+        thread::sleep(Duration::from_millis(1));
+        Ok(Received::Packets(1))
+    }
+
+    fn statistics(&mut self) -> CaptureStatistics {
+        // Whether it was seen.
+        CaptureStatistics { received: self.shown, dropped_by_kernel: self.held.into(), ..CaptureStatistics::default() }
+    }
+
+    fn delay(&self) -> Duration {
+        Self::DELAY
+    }
+}
+
+#[tokio::test]
+async fn what_a_source_still_holds_at_a_stop_is_seen_though_later_packets_came() {
+    let stop = Stop::default();
+    let source = TwoBuffers { stop: stop.clone(), stopped: None, shown: 0, held: true };
+    let (mut worker, _receiver) = run(source, &stop);
+    let snapshot = worker.finished().await.snapshot;
+    assert_eq!(snapshot.capture.dropped_by_kernel, 0, "it was left behind");
+    assert_eq!(snapshot.capture.received, snapshot.counters.packet.packets);
+}
+
 #[tokio::test]
 async fn a_source_that_fails_is_reported_every_time_it_is_asked_for() {
     let (mut worker, _receiver) = run(Broken { panics: false }, &Stop::default());

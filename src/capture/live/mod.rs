@@ -7,12 +7,15 @@
 //! both directions of a connection. It cannot look into tunnels and does not see the ports of fragments; those go to
 //! the first worker alone, through a ring of their own.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, SystemTime};
 
+use pcap::Linktype;
 use smallvec::SmallVec;
 
-use self::ring::Ring;
+use self::program::Program;
+use self::ring::{Ring, Taken};
 use self::selection::{Choice, Interface, Selection};
 use super::filter::to_one_worker;
 use super::{CaptureError, CaptureStatistics, LiveConfig, PacketSource, Received, system};
@@ -51,12 +54,22 @@ pub struct LiveSource {
     bulk: SmallVec<[Bulk; 8]>,
     /// Tells of interfaces that come and go; none when all count, whatever they are.
     notices: Option<Notices>,
+    taken: Taken,
+    promiscuous: Promiscuous,
     teller: Teller,
     /// The last turn brought few packets.
     rests: bool,
 }
 
-/// Which of the workers speaks of what all of them see.
+/// Which interfaces were asked for what is addressed to other machines.
+#[derive(Clone, Debug)]
+enum Promiscuous {
+    No,
+    /// The kernel's numbers of these, and others as they come.
+    Yes(BTreeSet<u32>),
+}
+
+/// Which of the workers speaks, and asks, for all of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Teller {
     First,
@@ -70,66 +83,69 @@ impl LiveSource {
     /// [`CaptureError::NotPermitted`], [`CaptureError::Interface`] and [`CaptureError::Filter`].
     pub fn open(config: &LiveConfig) -> Result<Vec<Self>, CaptureError> {
         let selection = Selection::new(&config.interfaces, &config.without);
+        let workers = config.workers.max(1);
+        // They come before the list of interfaces, so that none comes between the two unseen.
+        let notices = (0..workers).map(|worker| notices(&selection, config, teller(worker)));
+        let notices = notices.collect::<Result<Vec<_>, _>>()?;
         let there = system::interfaces();
         if config.interfaces.is_empty() {
             return Err(CaptureError::Interface(format!("no interface is named; {}", refusal::choices(&there))));
         }
-        if let Some(name) = selection.missing(&there).next() {
-            return Err(refusal::no_such_interface(name, &there));
+        let missing: Vec<&str> = selection.missing(&there).collect();
+        if !missing.is_empty() {
+            return Err(refusal::no_such_interface(&missing, &there));
         }
         let choice = selection.choose(&there);
         say_what_is_down(&choice, &there);
-        let workers = config.workers.max(1);
-        let share = usize::try_from(config.ring_bytes).unwrap_or(usize::MAX) / workers;
-        // The kernel puts fragments together before it looks at their interface: of one that is left out, perhaps.
-        let joins_fragments = !selection.depends_on_interfaces();
-        let to_one_worker = to_one_worker(joins_fragments);
-        let shared = (workers > 1).then(|| joined(&config.filter, "and not", &to_one_worker));
-        let mut group = None;
         let mut sources = Vec::new();
-        for worker in 0..workers {
-            let mut rings = SmallVec::new();
-            let ring = Ring::open(shared.as_deref().unwrap_or(&config.filter), share, config)?;
-            if workers > 1 {
-                group = Some(ring.share(group, joins_fragments)?);
-            }
-            rings.push(ring);
-            if workers > 1 && worker == 0 {
-                rings.push(Ring::open(&joined(&config.filter, "and", &to_one_worker), share, config)?);
-            }
-            let notices = selection.depends_on_interfaces().then(|| Notices::of(Subject::Interfaces)).transpose();
-            let notices =
-                notices.map_err(|error| CaptureError::Failed(format!("the kernel gives no notices: {error}")))?;
-            let teller = if worker == 0 { Teller::First } else { Teller::Other };
-            let source = Self {
-                rings,
-                selection: selection.clone(),
-                choice: choice.clone(),
-                bulk: SmallVec::new(),
-                notices,
-                teller,
-                rests: false,
+        for (worker, (rings, notices)) in open_rings(config, &selection, workers)?.into_iter().zip(notices).enumerate()
+        {
+            let (selection, choice, teller) = (selection.clone(), choice.clone(), teller(worker));
+            let promiscuous = if config.promiscuous && teller == Teller::First {
+                Promiscuous::Yes(BTreeSet::new())
+            } else {
+                Promiscuous::No
             };
-            source.promiscuous(config, &there);
-            sources.push(source);
+            let taken = Taken::Chosen;
+            let bulk = SmallVec::new();
+            sources.push(Self { rings, selection, choice, bulk, notices, taken, promiscuous, teller, rests: false });
         }
         // Before all share, one would see the packets of others.
-        for ring in sources.iter().flat_map(|source| &source.rings) {
-            ring.take_from(&choice, &[])?;
+        for source in &mut sources {
+            source.take_from(choice.clone(), &there)?;
         }
         Ok(sources)
     }
 
-    /// Asks the cards for what is addressed to other machines, too.
-    fn promiscuous(&self, config: &LiveConfig, there: &[Interface]) {
-        if !config.promiscuous {
-            return;
+    /// Takes the packets of `choice` from now on.
+    fn take_from(&mut self, choice: Choice, there: &[Interface]) -> Result<(), CaptureError> {
+        let mut taken = Taken::Chosen;
+        for ring in &self.rings {
+            if ring.take_from(&choice, &self.bulk)? == Taken::All {
+                taken = Taken::All;
+            }
         }
+        self.choice = choice;
+        let was_taken = std::mem::replace(&mut self.taken, taken);
+        if (was_taken, taken, self.teller) == (Taken::Chosen, Taken::All, Teller::First) {
+            tracing::warn!(
+                "There are more interfaces than the kernel's filter can name: all are captured. With a larger \
+                 net.core.optmem_max it can name more, 4000 at most."
+            );
+        }
+        self.make_promiscuous(there);
+        Ok(())
+    }
+
+    /// Asks the cards for what is addressed to other machines, too; each once, for as long as the ring is open.
+    fn make_promiscuous(&mut self, there: &[Interface]) {
+        let (Promiscuous::Yes(asked), Some(ring)) = (&mut self.promiscuous, self.rings.first()) else { return };
+        asked.retain(|index| there.iter().any(|interface| interface.index == *index));
         for interface in there.iter().filter(|interface| self.choice.takes(interface.index)) {
-            for ring in &self.rings {
-                if let Err(error) = system::make_promiscuous(ring.as_fd(), interface.index) {
-                    tracing::warn!(%error, "Interface {} cannot be made promiscuous.", interface.name);
-                }
+            if asked.insert(interface.index)
+                && let Err(error) = system::make_promiscuous(ring.as_fd(), interface.index)
+            {
+                tracing::warn!(%error, "Interface {} cannot be made promiscuous.", interface.name);
             }
         }
     }
@@ -150,12 +166,10 @@ impl LiveSource {
         let there = system::interfaces();
         let choice = self.selection.choose(&there);
         if choice == self.choice {
+            self.make_promiscuous(&there);
             return Ok(());
         }
-        for ring in &self.rings {
-            ring.take_from(&choice, &self.bulk)?;
-        }
-        self.choice = choice;
+        self.take_from(choice, &there)?;
         if self.teller == Teller::First {
             self.tell_of_interfaces(&there);
         }
@@ -207,7 +221,8 @@ impl PacketSource for LiveSource {
             return Ok(());
         }
         self.bulk = bulk.into();
-        self.rings.iter().try_for_each(|ring| ring.take_from(&self.choice, &self.bulk))
+        let choice = if self.taken == Taken::All { &Choice::All } else { &self.choice };
+        self.rings.iter().try_for_each(|ring| ring.shorten(choice, &self.bulk))
     }
 
     fn delay(&self) -> Duration {
@@ -219,6 +234,52 @@ impl PacketSource for LiveSource {
     }
 }
 
+const fn teller(worker: usize) -> Teller {
+    if worker == 0 { Teller::First } else { Teller::Other }
+}
+
+/// What tells a worker of interfaces that come and go, if it needs to know.
+fn notices(selection: &Selection, config: &LiveConfig, teller: Teller) -> Result<Option<Notices>, CaptureError> {
+    let wanted = selection.depends_on_interfaces() || (config.promiscuous && teller == Teller::First);
+    let notices = wanted.then(|| Notices::of(Subject::Interfaces)).transpose();
+    notices.map_err(|error| CaptureError::Failed(format!("the kernel gives no notices: {error}")))
+}
+
+/// The rings of each worker, which share the packets; they take none yet.
+fn open_rings(
+    config: &LiveConfig,
+    selection: &Selection,
+    workers: usize,
+) -> Result<Vec<SmallVec<[Ring; 2]>>, CaptureError> {
+    let share = usize::try_from(config.ring_bytes).unwrap_or(usize::MAX) / workers;
+    // The kernel puts fragments together before it looks at their interface: of one that is left out, perhaps.
+    let joins_fragments = !selection.depends_on_interfaces();
+    let to_one_worker = to_one_worker(joins_fragments);
+    let shared = (workers > 1).then(|| joined(&config.filter, "and not", &to_one_worker));
+    let mut group = None;
+    let mut all = Vec::new();
+    for worker in 0..workers {
+        let mut rings = SmallVec::new();
+        let ring = Ring::open(shared.as_deref().unwrap_or(&config.filter), share, config)?;
+        if workers > 1 {
+            group = Some(ring.share(group, joins_fragments)?);
+        }
+        rings.push(ring);
+        if workers > 1 && worker == 0 {
+            rings.push(Ring::open(&joined(&config.filter, "and", &to_one_worker), share, config)?);
+        }
+        all.push(rings);
+    }
+    Ok(all)
+}
+
+/// What is wrong with a filter for live capture; none when it can be used.
+pub fn filter_fault(filter: &str) -> Option<String> {
+    // A libpcap that does not know the second is captured with by the first.
+    let compile = |link| Program::compile(filter, link, 1).map_err(|error| error.to_string());
+    compile(ring::SLL2).or_else(|reason| compile(Linktype::LINUX_SLL).map_err(|_| reason)).err()
+}
+
 /// Two conditions; an empty expression is true.
 fn joined(filter: &str, how: &str, other: &str) -> String {
     let filter = if filter.is_empty() { "greater 0" } else { filter };
@@ -227,11 +288,10 @@ fn joined(filter: &str, how: &str, other: &str) -> String {
 
 fn say_what_is_down(choice: &Choice, there: &[Interface]) {
     let Choice::Only(indices) = choice else { return };
-    for interface in there.iter().filter(|interface| indices.contains(&interface.index)) {
-        if !system::is_up(&interface.name) {
-            let name = &interface.name;
-            tracing::warn!("Interface {name} is down; its packets come when it is up: ip link set {name} up");
-        }
+    let down = system::down();
+    let is_down = |interface: &&Interface| indices.contains(&interface.index) && down.contains(&interface.name);
+    for Interface { name, .. } in there.iter().filter(is_down) {
+        tracing::warn!("Interface {name} is down; its packets come when it is up: ip link set {name} up");
     }
     if indices.is_empty() {
         tracing::warn!("No interface matches yet; capture begins with the first that does.");

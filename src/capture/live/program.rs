@@ -23,6 +23,9 @@ use crate::tcp::Bulk;
 /// Kernel's `BPF_MAXINSNS`.
 const MAX_INSTRUCTIONS: usize = 4096;
 
+/// Interfaces that are compared in a row: a conditional jump goes 255 instructions far.
+const GROUP: usize = 250;
+
 /// The hardware type of loopback interfaces (`linux/if_arp.h`).
 const LOOPBACK: u32 = 772;
 /// The type of packets that this machine sends (`linux/if_packet.h`).
@@ -71,9 +74,7 @@ impl Program {
         let last = self.instructions.len();
         program.extend(self.instructions.iter().enumerate().map(|(place, instruction)| match *instruction {
             // What passes goes on to the end.
-            Instruction { code: RET, k: 1.., .. } => {
-                statement(JMP | JA, u32::try_from(last - place - 1).unwrap_or(u32::MAX))
-            }
+            Instruction { code: RET, k: 1.., .. } => skip(last - place - 1),
             other => other,
         }));
         program.extend(ending(bulk, self.snap_length));
@@ -89,17 +90,28 @@ fn passes(choice: &Choice) -> Vec<Instruction> {
         Choice::AllBut(indices) => (indices, false),
     };
     let mut program = vec![load(INTERFACE)];
-    let last = indices.len();
-    for (place, index) in indices.iter().enumerate() {
-        // Skips the next instruction unless this is the interface.
-        program.push(jump(JEQ, *index, 0, 1));
-        let rest = u32::try_from(2 * (last - place - 1) + 1).unwrap_or(u32::MAX);
-        program.push(if is_in { statement(JMP | JA, rest) } else { statement(RET, 0) });
+    let named = indices.len() + 2 * indices.len().div_ceil(GROUP);
+    for group in indices.chunks(GROUP) {
+        let last = group.len() - 1;
+        for (place, index) in group.iter().enumerate() {
+            // If this is the interface, to what the group ends with.
+            let found = u8::try_from(last - place + 1).unwrap_or(u8::MAX);
+            program.push(jump(JEQ, *index, found, 0));
+        }
+        program.push(skip(1));
+        // From here to the expression.
+        let rest = named - program.len() + usize::from(is_in);
+        program.push(if is_in { skip(rest) } else { statement(RET, 0) });
     }
     if is_in {
         program.push(statement(RET, 0));
     }
     program
+}
+
+/// Skips so many instructions.
+fn skip(over: usize) -> Instruction {
+    statement(JMP | JA, u32::try_from(over).unwrap_or(u32::MAX))
 }
 
 /// The constant of an instruction as the kernel needs it; `None` for what it has not.
@@ -163,6 +175,9 @@ mod tests {
             (Choice::Only(vec![]), vec![]),
             (Choice::AllBut(vec![2, 7]), everything.iter().copied().filter(|index| ![2, 7].contains(index)).collect()),
             (Choice::AllBut(vec![]), everything.clone()),
+            (Choice::Only((6..1000).collect()), (6..12).collect()),
+            (Choice::AllBut((6..1000).collect()), (0..6).collect()),
+            (Choice::Only((100..600).chain([7]).collect()), vec![7]),
         ] {
             let program = program.on(&choice, &[]).unwrap();
             let found: Vec<u32> = (0..12).filter(|index| run(&program, seen_on(*index), &tcp(80)) == 1000).collect();
@@ -174,8 +189,8 @@ mod tests {
     #[test]
     fn more_interfaces_than_a_program_can_name_are_told() {
         let program = compile("tcp").unwrap();
-        assert!(program.on(&Choice::Only((0..1500).collect()), &[]).is_some());
-        assert!(program.on(&Choice::Only((0..2500).collect()), &[]).is_none());
+        assert!(program.on(&Choice::Only((0..3500).collect()), &[]).is_some());
+        assert!(program.on(&Choice::Only((0..4500).collect()), &[]).is_none());
     }
 
     #[test]

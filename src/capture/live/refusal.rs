@@ -14,10 +14,12 @@ pub(super) fn of(error: &pcap::Error) -> CaptureError {
     CaptureError::Interface(format!("capture is not possible: {reason}"))
 }
 
-/// There is no interface `name`.
-pub(super) fn no_such_interface(name: &str, there: &[Interface]) -> CaptureError {
+/// There are no interfaces of these names.
+pub(super) fn no_such_interface(names: &[&str], there: &[Interface]) -> CaptureError {
+    let example = names.first().unwrap_or(&"veth");
     CaptureError::Interface(format!(
-        "there is no interface {name}; {}; for one that comes later use a pattern, such as {name}*",
+        "there is no interface {}; {}; for one that comes later use a pattern, such as {example}*",
+        names.join(" and no "),
         choices(there)
     ))
 }
@@ -70,9 +72,11 @@ mod tests {
     #[test]
     fn an_unknown_interface_is_told_with_the_known_ones() {
         let there = [Interface { index: 1, name: "lo".to_owned() }];
-        let message = no_such_interface("eth99", &there).to_string();
+        let message = no_such_interface(&["eth99"], &there).to_string();
         let expected =
             "there is no interface eth99; choose from lo, any; for one that comes later use a pattern, such as eth99*";
         assert_eq!(message, expected);
+        let message = no_such_interface(&["eth98", "eth99"], &there).to_string();
+        assert!(message.starts_with("there is no interface eth98 and no eth99; choose"), "{message}");
     }
 }

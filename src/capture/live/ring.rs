@@ -14,9 +14,18 @@ use crate::tcp::Bulk;
 use crate::time::Timestamp;
 
 /// Linux cooked capture, version 2: says of each packet which interface saw it.
-const SLL2: Linktype = Linktype(276);
+pub(super) const SLL2: Linktype = Linktype(276);
 /// Bytes of the smallest ring: eight of the kernel's blocks.
 const SMALLEST_RING: usize = 2 << 20;
+
+/// Whose packets a ring takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Taken {
+    /// Those of the interfaces that it was told.
+    Chosen,
+    /// Those of all, because the kernel's filter cannot name so many.
+    All,
+}
 
 /// A ring of the kernel's.
 pub(super) struct Ring {
@@ -26,6 +35,13 @@ pub(super) struct Ring {
     received: Carried,
     dropped_by_kernel: Carried,
     dropped_by_card: Carried,
+}
+
+/// Whether a filter found room in the kernel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Attached {
+    Yes,
+    NoRoom,
 }
 
 impl Ring {
@@ -56,14 +72,39 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Takes the packets of `choice` from now on, of those of `bulk` only the beginning; none is lost meanwhile.
-    pub(super) fn take_from(&self, choice: &Choice, bulk: &[Bulk]) -> Result<(), CaptureError> {
-        let program = self.program.on(choice, bulk).or_else(|| {
-            tracing::warn!("There are more interfaces than the kernel's filter can name: all are captured.");
-            self.program.on(&Choice::All, bulk)
-        });
-        let failed = |error: std::io::Error| CaptureError::Failed(format!("the filter cannot be set: {error}"));
-        system::attach_filter(self.capture.as_fd(), &program.unwrap_or_default()).map_err(failed)
+    /// Takes the packets of `choice` from now on, of those of `bulk` only the beginning; none is lost meanwhile. Where the
+    /// kernel has no room for all of that, it takes them whole, and where it has none for the names of so many interfaces,
+    /// those of all.
+    pub(super) fn take_from(&self, choice: &Choice, bulk: &[Bulk]) -> Result<Taken, CaptureError> {
+        for (choice, bulk, taken) in [(choice, bulk, Taken::Chosen), (choice, &[], Taken::Chosen)] {
+            if self.attach(choice, bulk)? == Attached::Yes {
+                return Ok(taken);
+            }
+        }
+        match self.attach(&Choice::All, &[])? {
+            Attached::Yes => Ok(Taken::All),
+            Attached::NoRoom => {
+                let words = "the kernel has no room for the filter; raise net.core.optmem_max";
+                Err(CaptureError::Failed(words.to_owned()))
+            }
+        }
+    }
+
+    /// Takes of the packets of `bulk` only the beginning from now on. Where the kernel has no room for that, all stays as it
+    /// was.
+    pub(super) fn shorten(&self, choice: &Choice, bulk: &[Bulk]) -> Result<(), CaptureError> {
+        self.attach(choice, bulk).map(drop)
+    }
+
+    /// Puts one filter in the place of another, if the kernel has room for it.
+    fn attach(&self, choice: &Choice, bulk: &[Bulk]) -> Result<Attached, CaptureError> {
+        let Some(program) = self.program.on(choice, bulk) else { return Ok(Attached::NoRoom) };
+        match system::attach_filter(self.capture.as_fd(), &program) {
+            Ok(()) => Ok(Attached::Yes),
+            // The filter of a socket counts against `net.core.optmem_max`, together with the one whose place it takes.
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => Ok(Attached::NoRoom),
+            Err(error) => Err(CaptureError::Failed(format!("the filter cannot be set: {error}"))),
+        }
     }
 
     /// Shares the packets with the other rings of `group`, by connection; without a group, founds one. Gives the group.

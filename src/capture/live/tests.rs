@@ -311,6 +311,55 @@ fn what_is_excluded_is_left_out() {
     });
 }
 
+/// The bound on a socket's filter is the network's own since Linux 6.7; before, there is nothing to test.
+#[test]
+fn where_the_kernel_cannot_name_so_many_interfaces_all_are_captured_until_it_can() {
+    with_a_pair(|| {
+        let bound = |bytes: u32| std::fs::write("/proc/sys/net/core/optmem_max", bytes.to_string()).is_ok();
+        if !bound(131_072) {
+            return;
+        }
+        ip("link set lo up");
+        let (socket, port) = local_socket();
+        let Some(mut source) = open(&config(&["left", "right", "many*"], format!("udp port {port}"))) else { return };
+        assert!(bound(4096));
+        let folder = tempfile::tempdir().unwrap();
+        let (batch, add) =
+            (folder.path().join("batch"), |pair| format!("link add many{pair} type veth peer name manypeer{pair}\n"));
+        std::fs::write(&batch, (0..150).map(add).collect::<String>()).unwrap();
+        ip(&format!("-batch {}", batch.display()));
+        wait_for_choice(&mut source, 302);
+        assert_eq!(source.taken, Taken::All);
+        send(&socket, 3);
+        receive(&mut source, |packets| packets.len() == 3);
+        assert!(bound(131_072));
+        ip("link del many0");
+        wait_for_choice(&mut source, 300);
+        assert_eq!(source.taken, Taken::Chosen);
+        send(&socket, 3);
+        assert!(matches!(pass_time(&mut source), Ok(Received::Idle { .. })), "loopback is not among them");
+    });
+}
+
+#[test]
+fn an_interface_that_comes_later_is_made_promiscuous_too() {
+    with_a_pair(|| {
+        let promiscuous = LiveConfig { promiscuous: true, ..config(&["any"], "tcp".to_owned()) };
+        let Some(mut source) = open(&promiscuous) else { return };
+        let is_promiscuous = |name: &str| {
+            let shown = Command::new("ip").args(["-d", "link", "show", name]).output().unwrap();
+            String::from_utf8_lossy(&shown.stdout).contains("promiscuity 1")
+        };
+        assert!(is_promiscuous("left"));
+        ip("link add late type veth peer name early");
+        let mut waits = 0..PATIENCE;
+        while !is_promiscuous("late") {
+            assert!(waits.next().is_some(), "it was not asked");
+            pass_time(&mut source).unwrap();
+        }
+    });
+}
+
 #[test]
 fn capture_goes_on_when_an_interface_went_down_and_came_up() {
     with_a_pair(|| {
