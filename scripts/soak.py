@@ -122,8 +122,10 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             return soak(namespace, sys.argv[1], folder, 60 * minutes, started)
     finally:
+        # nginx takes its worker along when it is asked to end, and not when it is killed.
         for program in started:
-            program.kill()
+            program.terminate()
+        for program in started:
             program.wait(timeout=30)
         subprocess.run(["ip", "netns", "del", namespace], check=False)
 
