@@ -16,6 +16,8 @@ const FAR_AHEAD: i32 = 1 << 30;
 const FAR_BEHIND: i32 = -(1 << 26);
 /// A reset further from its stream than this is not believed (RFC 5961 §3.2, made lenient for lost segments).
 const RESET_REACH: u32 = 1 << 24;
+/// A reset further ahead than this hides no bytes: one that was guessed must not make any up.
+const RESET_GAP: u32 = 1 << 20;
 /// A second SYN later than this was sent again, so it is not known which one was answered.
 const SYN_AGAIN: Duration = Duration::from_millis(500);
 
@@ -76,12 +78,8 @@ impl<S> Streams<S> {
         H: StreamHandler<State = S>,
     {
         self.note_handshake(segment, direction);
-        if segment.flags.contains(TcpFlags::ACK) {
-            let reach = self.reach_of_acknowledgement(segment, direction);
-            let peer = self.half_mut(direction.opposite());
-            let is_believed = reach.is_some_and(|reach| peer.acknowledge(segment.acknowledgement, reach));
-            cx.counters.ignored_acknowledgements += u64::from(!is_believed);
-        }
+        let is_believed = self.note_acknowledgement(segment, direction);
+        cx.counters.ignored_acknowledgements += u64::from(!is_believed);
         let start = self.note_edges(segment, direction);
         if segment.payload_length > 0 {
             self.take(segment, start, direction, cx);
@@ -109,6 +107,13 @@ impl<S> Streams<S> {
     pub(super) fn is_credible_reset(&self, segment: &Segment<'_>, direction: Direction) -> bool {
         let half = self.half(direction);
         !half.is_known() || segment.sequence.distance_from(half.next()).unsigned_abs() <= RESET_REACH
+    }
+
+    /// Takes the numbers of a reset that is believed: its sender has sent everything before its own number, and received
+    /// everything before the one it acknowledges (RFC 9293 §3.5.2).
+    pub(super) fn note_reset(&mut self, segment: &Segment<'_>, direction: Direction) {
+        self.note_acknowledgement(segment, direction);
+        self.half_mut(direction).acknowledge(segment.sequence, RESET_GAP);
     }
 
     /// Declares lost what is certainly lost at `now`.
@@ -235,6 +240,16 @@ impl<S> Streams<S> {
             }
             unchanged => unchanged,
         };
+    }
+
+    /// What the peer has sent, by an acknowledgement in `segment`; whether it is believed, if there is one.
+    fn note_acknowledgement(&mut self, segment: &Segment<'_>, direction: Direction) -> bool {
+        if !segment.flags.contains(TcpFlags::ACK) {
+            return true;
+        }
+        let reach = self.reach_of_acknowledgement(segment, direction);
+        let peer = self.half_mut(direction.opposite());
+        reach.is_some_and(|reach| peer.acknowledge(segment.acknowledgement, reach))
     }
 
     /// How far beyond what the capture shows of the peer's bytes an acknowledgement by `segment` is believed at first sight.

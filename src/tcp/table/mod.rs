@@ -360,8 +360,9 @@ impl<S> ConnectionTable<S> {
     where
         H: StreamHandler<State = S>,
     {
-        match self.entries.get(index).map(|entry| &entry.state) {
+        match self.entries.get_mut(index).map(|entry| &mut entry.state) {
             Some(EntryState::Followed(streams)) if streams.is_credible_reset(segment, direction) => {
+                streams.note_reset(segment, direction);
                 self.close(index, Finish::Reset(segment.at), segment.at, handler);
             }
             Some(EntryState::Ignored { .. } | EntryState::Over { .. }) => {
@@ -389,7 +390,13 @@ impl<S> ConnectionTable<S> {
         H: StreamHandler<State = S>,
     {
         let Some(entry) = self.entries.get_mut(index) else { return };
-        let EntryState::Followed(streams) = &entry.state else { return };
+        let EntryState::Followed(streams) = &mut entry.state else { return };
+        let before = streams.pending_bytes();
+        let mut cx = Context { handler: &mut *handler, counters: &mut self.counters, limits: &self.limits };
+        // What still waits comes before the end: a late copy of it is no new connection.
+        streams.settle(self.now, &mut cx);
+        let held = streams.pending_bytes();
+        self.holders.change(index, &mut streams.since, before, held);
         let initial = initials(streams);
         let end = Ends::new(|direction| streams.half(direction).next());
         let state = std::mem::replace(&mut entry.state, EntryState::Over { initial, end });

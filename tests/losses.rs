@@ -1,0 +1,59 @@
+//! What the core makes of conversations of which the capture has lost a part, situation by situation.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod support;
+
+use network_agent::exchange::Exchange;
+use support::{Conversation, Frame, Side, run, say};
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: shop\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+fn request(number: usize) -> String {
+    format!("GET /{number} HTTP/1.1\r\n\r\n")
+}
+
+fn response(number: usize) -> String {
+    format!("HTTP/1.1 {} X\r\nContent-Length: 3\r\n\r\nabc", 210 + number)
+}
+
+/// What is made of the conversation when these of its frames are lost; the handshake has the first three.
+fn without(lost: &[usize], conversation: &Conversation) -> Vec<Exchange> {
+    let kept = |(number, frame): (usize, &Frame)| (!lost.contains(&number)).then(|| frame.clone());
+    run(&conversation.frames.iter().enumerate().filter_map(kept).collect::<Vec<_>>()).0
+}
+
+fn response_body(exchange: &Exchange) -> u64 {
+    exchange.response.as_ref().unwrap().transfer.body_bytes
+}
+
+#[test]
+fn a_late_copy_after_a_reset_is_no_new_exchange() {
+    let conversation = Conversation::new().handshake().client(request(0)).server(response(0)).client(request(1));
+    let mut conversation = conversation.rst(Side::Server);
+    conversation.frames.remove(3);
+    // What waited behind the loss was reported when the reset came.
+    let mut copy = conversation.frames[4].clone();
+    copy.at = conversation.at + 2_000_000;
+    conversation.frames.push(copy);
+    assert_eq!(say(&run(&conversation.frames).0), ["GET /1 - connection_reset"]);
+}
+
+#[test]
+fn a_reset_tells_what_was_lost_before_it() {
+    let conversation = Conversation::new().cut_at(40).handshake().client(GET).server(OK).rst(Side::Server);
+    let exchanges = without(&[5], &conversation);
+    assert_eq!(say(&exchanges), ["GET /a 200 !"]);
+    assert_eq!(response_body(&exchanges[0]), 5);
+    assert_eq!(say(&without(&[4, 5], &conversation)), ["GET /a - !"]);
+    let by_the_client = Conversation::new().handshake().client(GET).server(OK).rst(Side::Client);
+    assert_eq!(say(&without(&[4], &by_the_client)), ["GET /a - !"]);
+}
+
+#[test]
+fn a_reset_far_ahead_makes_no_bytes_up() {
+    let asked = Conversation::new().handshake().client(GET).server("HTTP/1.1 200 OK\r\n\r\nhello");
+    let exchanges = without(&[], &asked.raw(Side::Server, 5_000_000, support::RST, b""));
+    assert_eq!(say(&exchanges), ["GET /a 200 connection_reset"]);
+    assert_eq!(response_body(&exchanges[0]), 5);
+}
