@@ -57,3 +57,37 @@ fn a_reset_far_ahead_makes_no_bytes_up() {
     assert_eq!(say(&exchanges), ["GET /a 200 connection_reset"]);
     assert_eq!(response_body(&exchanges[0]), 5);
 }
+
+#[test]
+fn a_lost_fin_is_no_byte_of_the_body() {
+    for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n"] {
+        let answered = Conversation::new().handshake().client(GET).server(format!("{head}hello"));
+        let exchanges = without(&[5], &answered.fin(Side::Server).ack(Side::Client).fin(Side::Client));
+        assert_eq!(say(&exchanges), ["GET /a 200 !"], "{head}");
+        assert_eq!(response_body(&exchanges[0]), 5, "{head}");
+    }
+}
+
+#[test]
+fn a_lost_byte_of_a_body_is_one_when_the_body_goes_on() {
+    for ending in [true, false] {
+        let answered = Conversation::new().handshake().client(GET).server("HTTP/1.1 200 OK\r\n\r\nhel");
+        let answered = answered.server("l").ack(Side::Client).wait(300_000_000);
+        let answered = if ending { answered.fin(Side::Server) } else { answered.server("o!") };
+        let exchanges = without(&[5], &answered.ack(Side::Client));
+        assert_eq!(response_body(&exchanges[0]), if ending { 4 } else { 6 });
+    }
+}
+
+#[test]
+fn http_ends_with_a_switch_of_protocols_whose_head_was_cut() {
+    let cases = [
+        ("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\n", "GET /ws 101 !"),
+        ("CONNECT h:1 HTTP/1.1\r\n\r\n", "HTTP/1.1 200 Connected, so to say\r\n", "CONNECT h:1 200 !"),
+    ];
+    for (asks, first_half, told) in cases {
+        let switched = Conversation::new().handshake().client(asks).server(first_half).server("X: y\r\n\r\n");
+        let tunnel = switched.ack(Side::Client).wait(300_000_000).client(request(1)).server(response(1));
+        assert_eq!(say(&without(&[5], &tunnel)), [told]);
+    }
+}
