@@ -91,3 +91,28 @@ fn http_ends_with_a_switch_of_protocols_whose_head_was_cut() {
         assert_eq!(say(&without(&[5], &tunnel)), [told]);
     }
 }
+
+#[test]
+fn what_follows_other_bytes_of_its_turn_is_not_proven_to_be_a_request() {
+    // The client has sent the end of a body, or of another request, when it had received no more.
+    let asked = Conversation::new().handshake().client(request(8)).server(response(8)).client(request(0));
+    let conversation = asked.client("end of a body").client(request(1)).server(response(0)).ack(Side::Client);
+    assert_eq!(say(&without(&[4, 5], &conversation.wait(300_000_000).close())), ["GET /8 - !"]);
+}
+
+#[test]
+fn skipped_bytes_may_be_the_answer() {
+    let chunked = "HTTP/1.1 210 X\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let conversation =
+        Conversation::new().handshake().client(request(0)).server(chunked).server("3\r\nabc\r\n0\r\n\r\n");
+    let conversation = conversation.client(request(1)).server("\r\n\r\nHTTP/1.1 211 X\r\n\r\n").fin(Side::Server);
+    assert_eq!(say(&without(&[5], &conversation)), ["GET /0 210 !", "GET /1 - !"]);
+}
+
+#[test]
+fn a_response_that_comes_byte_by_byte_is_found_after_a_loss() {
+    let long = "HTTP/1.1 210 X\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    let conversation = Conversation::new().handshake().client(request(0)).server(long).server("0\r\n\r\n");
+    let conversation = conversation.client(request(1)).cut_at(1).server(response(1)).close();
+    assert_eq!(say(&without(&[5], &conversation)), ["GET /0 210 !", "GET /1 211"]);
+}
