@@ -101,12 +101,38 @@ fn what_follows_other_bytes_of_its_turn_is_not_proven_to_be_a_request() {
 }
 
 #[test]
+fn a_refused_tunnel_does_not_take_the_answer_to_a_later_request() {
+    let refused = Conversation::new().handshake().client("CONNECT h:1 HTTP/1.1\r\n\r\n").server(response(0));
+    let asked = refused.client("POST /1 HTTP/1.1\r\nContent-Length: 4\r\n\r\n").client("abcd");
+    let conversation = asked.server(response(1)).ack(Side::Client).close();
+    assert_eq!(say(&without(&[4, 5], &conversation)), ["CONNECT h:1 - !"]);
+}
+
+#[test]
 fn skipped_bytes_may_be_the_answer() {
     let chunked = "HTTP/1.1 210 X\r\nTransfer-Encoding: chunked\r\n\r\n";
     let conversation =
         Conversation::new().handshake().client(request(0)).server(chunked).server("3\r\nabc\r\n0\r\n\r\n");
     let conversation = conversation.client(request(1)).server("\r\n\r\nHTTP/1.1 211 X\r\n\r\n").fin(Side::Server);
     assert_eq!(say(&without(&[5], &conversation)), ["GET /0 210 !", "GET /1 - !"]);
+}
+
+#[test]
+fn what_was_lost_after_a_response_to_nobody_may_be_an_answer() {
+    // Without its request nobody knows that this response has no body.
+    let conversation =
+        Conversation::new().handshake().client("HEAD /0 HTTP/1.1\r\n\r\n").server("HTTP/1.1 210 X\r\n\r\n");
+    let conversation = conversation.client(request(1)).server(response(1)).ack(Side::Client).fin(Side::Server);
+    assert_eq!(say(&without(&[3, 6], &conversation)), ["GET /1 - !"]);
+}
+
+#[test]
+fn an_upload_whose_chunks_were_lost_keeps_its_answer() {
+    let head = "POST /0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let asked = Conversation::new().handshake().client(format!("{head}3\r\nabc\r\n"));
+    let asked = asked.client("3\r\ndef\r\n3\r\nghi\r\n").client("3\r\njkl\r\n0\r\n\r\n");
+    let conversation = asked.server(response(0)).client(request(1)).server(response(1)).close();
+    assert_eq!(say(&without(&[4], &conversation)), ["POST /0 210 !", "GET /1 211"]);
 }
 
 #[test]

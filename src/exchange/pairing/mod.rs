@@ -51,6 +51,8 @@ struct Open {
     mark: Mark,
     transfer: Transfer,
     receiving: Receiving,
+    /// A loss hides where it ends.
+    is_cut: bool,
     answer: Option<Answer>,
     incomplete: bool,
     /// Whether it is a request at all.
@@ -254,6 +256,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             mark: *mark,
             transfer: Transfer { first_byte: mark.at, last_byte: mark.at, ..Transfer::default() },
             receiving: Receiving::Going,
+            is_cut: false,
             answer: None,
             incomplete,
             standing,
@@ -297,7 +300,13 @@ impl<K: ExchangeSink> Pairer<'_, K> {
                 Some(Open { answer: Some(answer), incomplete, .. }) => (&mut answer.transfer, incomplete),
                 _ => return,
             },
-            Role::Response => return,
+            Role::Response => {
+                if packets == 0 {
+                    // Without its request nobody knows where it ends: what was lost may hold other responses.
+                    self.pairing.loss.response = self.pairing.response_end;
+                }
+                return;
+            }
         };
         transfer.wire_bytes = transfer.wire_bytes.saturating_add(wire);
         transfer.body_bytes = transfer.body_bytes.saturating_add(body);
@@ -357,6 +366,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         }
         if let Some(last) = self.pairing.open.back_mut().filter(|last| last.receiving == Receiving::Going) {
             last.incomplete = true;
+            last.is_cut = true;
             if lost == Lost::Cut {
                 last.transfer.wire_bytes = u64::from(distance(mark.sequence, last.mark.sequence));
             }
