@@ -151,11 +151,11 @@ impl Connection {
             StreamEvent::Gap(count, mark) => {
                 // What the peer has received beyond this was hidden.
                 side.end.get_or_insert(mark.sequence);
-                side.stream.gap(count, &mark, sink);
+                return side.stream.gap(count, &mark, sink);
             }
             StreamEvent::LeftOut(count, mark) => {
                 side.end = Some(mark.sequence.advance(u32::try_from(count).unwrap_or(u32::MAX)));
-                side.stream.left_out(count, &mark, sink);
+                return side.stream.left_out(count, &mark, sink);
             }
             StreamEvent::End(at) => side.stream.close(at, sink),
         }
@@ -245,9 +245,10 @@ impl Side {
         }
         let has_hidden_answer = match (mark.acknowledgement, peer.end) {
             (Some(received), Some(end)) => received.is_after(end),
-            (Some(_), None) => self.acknowledged.is_some() && turn == Turn::New,
+            (Some(_), None) => self.acknowledged.is_some(),
             (None, _) => false,
         };
-        if has_hidden_answer && may_be_request { Proof::Likely } else { Proof::None }
+        // What follows other bytes of the same turn may be the middle of a body.
+        if has_hidden_answer && turn == Turn::New && may_be_request { Proof::Likely } else { Proof::None }
     }
 }

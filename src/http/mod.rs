@@ -60,7 +60,7 @@ pub enum Message {
     /// The direction ended inside the message.
     Abort(Role),
     /// Bytes are missing, or make no sense, that may hide where messages begin and end; what was open has no known end.
-    /// The mark stands at the first byte after them.
+    /// The mark stands at the first byte after them. Comes again with each packet of responses in which no message begins.
     Lost(Role, Lost),
     /// The direction has ended; no message will begin any more.
     Closed(Role),

@@ -278,7 +278,7 @@ fn a_gap_over_a_boundary_is_a_loss_and_the_search_ends_at_the_next_turn() {
     bench.server(b"HTTP/1.1 204 OK\r\n\r\n");
     assert_eq!(
         bench.recorder.log,
-        ["GET /1", "end 19 0", "200", "end 42 4", "lost", "GET /2", "end 19 0", "204", "end 19 0"]
+        ["GET /1", "end 19 0", "200", "end 42 4", "lost", "lost", "GET /2", "end 19 0", "204", "end 19 0"]
     );
 }
 

@@ -94,6 +94,31 @@ impl Part {
     }
 }
 
+/// Where a source was told to leave bytes out of a connection, upwards first; for few connections it is anything.
+#[derive(Debug, Default)]
+pub(super) struct LeftOut(Option<Box<[Option<Part>; 2]>>);
+
+impl LeftOut {
+    /// Adds a part. What was told before may still be on its way, so that a part of the same body goes on from there.
+    pub(super) fn add(&mut self, direction: Direction, part: Part) {
+        let [up, down] = &mut **self.0.get_or_insert_default();
+        let known = match direction {
+            Direction::Up => up,
+            Direction::Down => down,
+        };
+        *known = Some(known.and_then(|before| before.followed_by(part)).unwrap_or(part));
+    }
+
+    /// Whether the byte at `sequence` may be left out.
+    pub(super) fn holds(&self, direction: Direction, sequence: SequenceNumber) -> bool {
+        let part = self.0.as_deref().and_then(|&[up, down]| match direction {
+            Direction::Up => up,
+            Direction::Down => down,
+        });
+        part.is_some_and(|part| part.holds(sequence))
+    }
+}
+
 /// The streams that are watched.
 #[derive(Debug, Default)]
 pub(super) struct Heavy {

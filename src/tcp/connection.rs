@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::bulk::Part;
+use super::bulk::{LeftOut, Part};
 use super::half::{Half, MAX_WINDOW, Place, REACH};
 use super::holders::Since;
 use super::pending::{Held, Inserted};
@@ -17,6 +17,8 @@ const FAR_AHEAD: i32 = 1 << 30;
 const FAR_BEHIND: i32 = -(1 << 26);
 /// A reset further from its stream than this is not believed (RFC 5961 §3.2, made lenient for lost segments).
 const RESET_REACH: u32 = 1 << 24;
+/// A reset further ahead than this hides no bytes: one that was guessed must not make any up.
+const RESET_GAP: u32 = 1 << 20;
 /// A second SYN later than this was sent again, so it is not known which one was answered.
 const SYN_AGAIN: Duration = Duration::from_millis(500);
 
@@ -31,8 +33,7 @@ pub(super) struct Streams<S> {
     down: Half,
     interest: Interest,
     handshake: Handshake,
-    /// Where the source was told to leave bytes out, upwards first.
-    left_out: Option<Box<[Option<Part>; 2]>>,
+    left_out: LeftOut,
 }
 
 /// What `accept` needs beside the connection itself.
@@ -70,7 +71,7 @@ impl<S> Streams<S> {
             down: Half::default(),
             interest: Interest::Undecided,
             handshake: Handshake::Unseen,
-            left_out: None,
+            left_out: LeftOut::default(),
         }
     }
 
@@ -80,12 +81,8 @@ impl<S> Streams<S> {
         H: StreamHandler<State = S>,
     {
         self.note_handshake(segment, direction);
-        if segment.flags.contains(TcpFlags::ACK) {
-            let reach = self.reach_of_acknowledgement(segment, direction);
-            let peer = self.half_mut(direction.opposite());
-            let is_believed = reach.is_some_and(|reach| peer.acknowledge(segment.acknowledgement, reach));
-            cx.counters.ignored_acknowledgements += u64::from(!is_believed);
-        }
+        let is_believed = self.note_acknowledgement(segment, direction);
+        cx.counters.ignored_acknowledgements += u64::from(!is_believed);
         let start = self.note_edges(segment, direction);
         if segment.payload_length > 0 {
             self.take(segment, start, direction, cx);
@@ -113,6 +110,13 @@ impl<S> Streams<S> {
     pub(super) fn is_credible_reset(&self, segment: &Segment<'_>, direction: Direction) -> bool {
         let half = self.half(direction);
         !half.is_known() || segment.sequence.distance_from(half.next()).unsigned_abs() <= RESET_REACH
+    }
+
+    /// Takes the numbers of a reset that is believed: its sender has sent everything before its own number, and received
+    /// everything before the one it acknowledges (RFC 9293 §3.5.2).
+    pub(super) fn note_reset(&mut self, segment: &Segment<'_>, direction: Direction) {
+        self.note_acknowledgement(segment, direction);
+        self.half_mut(direction).acknowledge(segment.sequence, RESET_GAP);
     }
 
     /// Declares lost what is certainly lost at `now`.
@@ -165,24 +169,9 @@ impl<S> Streams<S> {
         }
     }
 
-    /// The source has been told that `part` need not be shown. What was told before may still be on its way, so that a part
-    /// of the same body goes on from there.
+    /// The source has been told that `part` need not be shown.
     pub(super) fn leave_out(&mut self, direction: Direction, part: Part) {
-        let parts = self.left_out.get_or_insert_default();
-        let [up, down] = &mut **parts;
-        let known = match direction {
-            Direction::Up => up,
-            Direction::Down => down,
-        };
-        *known = Some(known.and_then(|before| before.followed_by(part)).unwrap_or(part));
-    }
-
-    fn is_left_out(&self, direction: Direction, sequence: SequenceNumber) -> bool {
-        let part = self.left_out.as_deref().and_then(|&[up, down]| match direction {
-            Direction::Up => up,
-            Direction::Down => down,
-        });
-        part.is_some_and(|part| part.holds(sequence))
+        self.left_out.add(direction, part);
     }
 
     /// Whether the layer above still follows it.
@@ -259,6 +248,16 @@ impl<S> Streams<S> {
             }
             unchanged => unchanged,
         };
+    }
+
+    /// What the peer has sent, by an acknowledgement in `segment`; whether it is believed, if there is one.
+    fn note_acknowledgement(&mut self, segment: &Segment<'_>, direction: Direction) -> bool {
+        if !segment.flags.contains(TcpFlags::ACK) {
+            return true;
+        }
+        let reach = self.reach_of_acknowledgement(segment, direction);
+        let peer = self.half_mut(direction.opposite());
+        reach.is_some_and(|reach| peer.acknowledge(segment.acknowledgement, reach))
     }
 
     /// How far beyond what the capture shows of the peer's bytes an acknowledgement by `segment` is believed at first sight.
@@ -466,7 +465,7 @@ impl<S> Streams<S> {
         if cut == 0 {
             return;
         }
-        let is_left_out = self.is_left_out(direction, mark.sequence);
+        let is_left_out = self.left_out.holds(direction, mark.sequence);
         let mark = Mark { sequence: mark.sequence.advance(captured), ..mark };
         if is_left_out {
             cx.counters.left_out_bytes += u64::from(cut);

@@ -51,6 +51,8 @@ struct Open {
     mark: Mark,
     transfer: Transfer,
     receiving: Receiving,
+    /// A loss hides where it ends.
+    is_cut: bool,
     answer: Option<Answer>,
     incomplete: bool,
     /// Whether it is a request at all.
@@ -276,6 +278,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             mark: *mark,
             transfer: Transfer { first_byte: mark.at, last_byte: mark.at, ..Transfer::default() },
             receiving: Receiving::Going,
+            is_cut: false,
             answer: None,
             incomplete,
             standing,
@@ -307,7 +310,14 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     }
 
     fn transfer(&mut self, role: Role, wire: u64, body: u64, packets: u32, at: Timestamp) {
-        let Some((transfer, incomplete)) = self.pairing.count(role, wire, body) else { return };
+        let is_matched = self.pairing.response == Response::First;
+        let Some((transfer, incomplete)) = self.pairing.count(role, wire, body) else {
+            if role == Role::Response && !is_matched && packets == 0 {
+                // Without its request nobody knows where it ends: what was lost may hold other responses.
+                self.pairing.loss.response = self.pairing.response_end;
+            }
+            return;
+        };
         transfer.packets = transfer.packets.saturating_add(packets);
         if packets > 0 {
             transfer.last_byte = transfer.last_byte.max(at);
@@ -369,6 +379,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         }
         if let Some(last) = self.pairing.open.back_mut().filter(|last| last.receiving == Receiving::Going) {
             last.incomplete = true;
+            last.is_cut = true;
             if lost == Lost::Cut {
                 last.transfer.wire_bytes = u64::from(distance(mark.sequence, last.mark.sequence));
             }

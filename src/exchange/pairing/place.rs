@@ -24,7 +24,10 @@ impl Pairing {
         let had_come = |open: &Open| mark.acknowledgement.is_none_or(|received| received.is_after(open.mark.sequence));
         let last = self.open.iter().rposition(|open| open.answer.is_none() && had_come(open))?;
         let is_it = |open: &&Open| {
-            !open.uncertain && open.may_be_answered_by(mark) && open.holds(mark) && open.stands(mark, begins_at)
+            !open.uncertain
+                && open.may_be_answered_by(mark)
+                && open.holds(mark, begins_at)
+                && open.stands(mark, begins_at)
         };
         self.open.get(last).filter(is_it).map(|_| last)
     }
@@ -113,10 +116,14 @@ impl Open {
     }
 
     /// Whether a response at `mark` was begun when its sender had received this request, or part of it, and no more;
-    /// a FIN takes a number, too. After CONNECT a client may have begun with its tunnel (RFC 9110 §9.3.6).
-    fn holds(&self, mark: &Mark) -> bool {
+    /// a FIN takes a number, too. Where it ends is not known when a loss hides it, nor after CONNECT, when a client may
+    /// have begun with its tunnel (RFC 9110 §9.3.6): then the response begins, with its interim responses, where the
+    /// client had received to when it asked. A client that waits for its answers gets none to a later request there.
+    fn holds(&self, mark: &Mark, begins_at: SequenceNumber) -> bool {
         let end = self.mark.sequence.advance(modulo(self.transfer.wire_bytes)).advance(1);
-        self.head.method() == b"CONNECT" || mark.acknowledgement.is_none_or(|received| !received.is_after(end))
+        let may_be_longer = self.is_cut || self.head.method() == b"CONNECT";
+        let is_next = self.mark.acknowledgement.is_none_or(|next| next == begins_at);
+        (may_be_longer && is_next) || mark.acknowledgement.is_none_or(|received| !received.is_after(end))
     }
 
     /// Whether it is a request, or a response at `mark` proves it: one that begins, with its interim responses, where

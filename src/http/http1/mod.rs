@@ -2,6 +2,7 @@
 
 mod body;
 mod early;
+mod gap;
 mod head;
 mod proof;
 mod search;
@@ -45,13 +46,27 @@ pub(super) struct Stream {
     unreported_loss: Option<(Lost, Mark)>,
     /// The present response answers a request that was not seen: HEAD perhaps, and then there is no body, whatever the
     /// head says. A response that provably begins in the body shows that it was.
-    doubtful: bool,
+    doubt: Doubt,
     /// How sure the boundaries are since the last loss.
     standing: Standing,
     /// The message read last was an interim response: the client may go on with its body.
     interim: bool,
     /// What the request read last asks for.
     switch: Switch,
+    /// The last number of a loss within the present body may be that of a FIN that was lost as well: it counts as a byte
+    /// when something shows that the body goes on.
+    withholds_one: bool,
+}
+
+/// Whether the present response has a body at all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Doubt {
+    /// No doubt.
+    None,
+    /// Nobody knows.
+    OfBody,
+    /// Bytes have been taken for its body.
+    Swallowed,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -118,10 +133,11 @@ impl Stream {
             tally: Tally::default(),
             looks: 0,
             unreported_loss: None,
-            doubtful: false,
+            doubt: Doubt::None,
             standing: Standing::Sure,
             interim: false,
             switch: Switch::None,
+            withholds_one: false,
         }
     }
 
@@ -148,7 +164,7 @@ impl Stream {
         match self.state {
             State::Searching => PeerState::Searching,
             // What is taken for the body of an answer to HEAD may be the next message, and an interim response.
-            State::Body(_) if self.doubtful => PeerState::Searching,
+            State::Body(_) if matches!(self.doubt, Doubt::Swallowed) => PeerState::Searching,
             _ if self.interim => PeerState::SaidInterim,
             _ => PeerState::Following,
         }
@@ -156,6 +172,7 @@ impl Stream {
 
     /// The next bytes in order, of one packet.
     pub(super) fn data(&mut self, bytes: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> After {
+        self.report_withheld(at.mark, sink);
         let mut used = 0;
         let mut after = After::Follow;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
@@ -178,56 +195,16 @@ impl Stream {
         after
     }
 
-    /// `count` bytes that the capture does not have.
-    pub(super) fn gap(&mut self, count: u64, mark: &Mark, sink: &mut impl MessageSink) {
-        let kept = match &mut self.state {
-            State::Body(Body::Length { remaining }) => {
-                let within = count.min(*remaining);
-                *remaining -= within;
-                let left = *remaining;
-                self.report_missing(within, mark, sink);
-                if left == 0 {
-                    self.end(mark, sink);
-                }
-                within == count
-            }
-            State::Body(Body::Chunked(chunked)) => {
-                let kept = chunked.skip(count);
-                if kept {
-                    self.report_missing(count, mark, sink);
-                }
-                kept
-            }
-            State::Body(Body::UntilClose) => {
-                self.report_missing(count, mark, sink);
-                true
-            }
-            State::Searching => {
-                sink.counters().skipped_bytes += count;
-                false
-            }
-            State::Head => {
-                self.cut_head(sink);
-                false
-            }
-            State::Boundary => false,
-        };
-        if !kept {
-            let end = mark.sequence.advance(u32::try_from(count).unwrap_or(u32::MAX));
-            let lost = if mark.acknowledgement.is_some() { Lost::Cut } else { Lost::Unknown };
-            self.lose(lost, &Mark { sequence: end, ..*mark }, sink);
-        }
-    }
-
     /// FIN.
     pub(super) fn close(&mut self, at: Timestamp, sink: &mut impl MessageSink) {
         let Some(role) = self.role else { return };
         let mark = moment(at);
+        self.report_withheld(&mark, sink);
         match self.state {
             State::Body(Body::UntilClose) => self.end(&mark, sink),
             State::Body(_) => sink.message(Message::Abort(role), &mark),
             State::Head => {
-                if self.cut_head(sink) {
+                if self.cut_head(sink).is_some() {
                     sink.message(Message::Abort(role), &mark);
                 }
             }
@@ -308,7 +285,10 @@ impl Stream {
         self.held_packets += 1;
         if taken.len() < rest.len() || self.held.len() >= limits.max_head_bytes {
             sink.counters().oversized_heads += 1;
-            self.cut_head(sink);
+            if self.cut_head(sink) == Some(Framing::Tunnel) {
+                self.end(mark, sink);
+                return (taken.len(), After::Tunnel);
+            }
             self.lose(Lost::Unknown, mark, sink);
         }
         (taken.len(), After::Follow)
@@ -368,7 +348,7 @@ impl Stream {
         let framing = body::of_response(&head, answered);
         sink.counters().responses += 1;
         sink.message(Message::ResponseHead(head), &self.held_mark);
-        self.doubtful = answered == Answered::Unknown;
+        self.doubt = if answered == Answered::Unknown { Doubt::OfBody } else { Doubt::None };
         Parsed::Begun(framing)
     }
 
@@ -396,10 +376,12 @@ impl Stream {
 
     /// In a body; the number of bytes that belong to it.
     fn body(&mut self, body: Body, rest: &[u8], cx: &At<'_>, sink: &mut impl MessageSink) -> usize {
-        if self.doubtful && cx.proof == Proof::Proven && detect(rest) == Detected::StartLine(Role::Response) {
+        if self.doubt != Doubt::None && cx.proof == Proof::Proven && detect(rest) == Detected::StartLine(Role::Response)
+        {
             self.end(cx.mark, sink);
             return 0;
         }
+        self.note_swallowed();
         self.tally.packets = self.tally.packets.max(1);
         let (used, ends) = match body {
             Body::Length { remaining } => {
@@ -432,30 +414,6 @@ impl Stream {
             self.end(cx.mark, sink);
         }
         used
-    }
-
-    /// What is held of a head ends as an incomplete message; `false` when not even its start line is whole.
-    fn cut_head(&mut self, sink: &mut impl MessageSink) -> bool {
-        let held = std::mem::take(&mut self.held);
-        self.report_early_loss(sink);
-        let parsed = match self.role {
-            Some(Role::Request) => self.request(&held, false, sink),
-            Some(Role::Response) => self.response(&held, false, sink),
-            None => Parsed::Malformed,
-        };
-        let begun = matches!(parsed, Parsed::Begun(_));
-        if begun {
-            self.tally = Tally { wire: held.len() as u64, body: 0, packets: self.held_packets };
-            self.flush(&moment(self.held_last), sink);
-        }
-        begun
-    }
-
-    fn report_missing(&mut self, count: u64, mark: &Mark, sink: &mut impl MessageSink) {
-        if let Some(role) = self.role {
-            let message = Message::Bytes { role, wire: count, body: count, packets: 0 };
-            sink.message(message, mark);
-        }
     }
 
     fn flush(&mut self, mark: &Mark, sink: &mut impl MessageSink) {

@@ -1,8 +1,8 @@
 //! After a loss, or a join in the middle: bytes → the next start line that is provably one.
 
-use super::{After, At, Proof, State, Stream, Turn};
+use super::{After, At, Proof, State, Stream, Turn, number};
 use crate::http::detect::{Detected, detect_strictly};
-use crate::http::{Lost, Message, MessageSink, Standing};
+use crate::http::{Lost, Message, MessageSink, Role, Standing};
 use crate::tcp::Mark;
 
 /// So often a turn of the conversation may begin with something else than a start line before the search is given up.
@@ -33,7 +33,9 @@ impl Stream {
                 (Detected::StartLine(found), role) if role.is_none_or(|role| role == found) => {
                     return self.resume(at.proof);
                 }
-                (Detected::NeedMore, _) if rest.contains(&b' ') => return self.resume(at.proof),
+                (Detected::NeedMore, _) if rest.contains(&b' ') || self.is_surely_response(at) => {
+                    return self.resume(at.proof);
+                }
                 (Detected::Http2, None) => return (rest.len(), After::Http2),
                 _ => {}
             }
@@ -45,8 +47,18 @@ impl Stream {
             self.looks += 1;
         }
         sink.counters().skipped_bytes += rest.len() as u64;
+        if self.role == Some(Role::Response) {
+            // They may hold responses.
+            let end = at.mark.sequence.advance(number(rest.len()));
+            sink.message(Message::Lost(Role::Response, Lost::Unknown), &Mark { sequence: end, ..*at.mark });
+        }
         let after = if self.looks > MAX_LOOKS { After::NotHttp } else { After::Follow };
         (rest.len(), after)
+    }
+
+    /// Whether a response begins here, of however little is known: that is where one must begin.
+    fn is_surely_response(&self, at: &At<'_>) -> bool {
+        at.proof == Proof::Proven && self.role == Some(Role::Response)
     }
 
     const fn resume(&mut self, proof: Proof) -> (usize, After) {

@@ -1,16 +1,23 @@
 //! Bodies of which only the number of bytes is wanted: how far ahead that is sure, and bytes that were left out of them.
 
 use super::body::Chunked;
-use super::{Body, State, Stream};
+use super::{After, Body, Doubt, State, Stream};
 use crate::http::{Message, MessageSink};
 use crate::tcp::Mark;
 
 impl Stream {
+    /// Bytes have come, or were lost, where the body is of a response that may have none.
+    pub(super) const fn note_swallowed(&mut self) {
+        if matches!(self.doubt, Doubt::OfBody) {
+            self.doubt = Doubt::Swallowed;
+        }
+    }
+
     /// How many of the next bytes are body whatever they are.
     pub(in crate::http) const fn unread(&self) -> u64 {
         match self.state {
             // Its next byte may begin a message.
-            State::Body(_) if self.doubtful => 0,
+            State::Body(_) if !matches!(self.doubt, Doubt::None) => 0,
             State::Body(Body::Length { remaining } | Body::Chunked(Chunked::Data { remaining })) => remaining,
             State::Body(Body::UntilClose) => u64::MAX,
             State::Boundary | State::Head | State::Body(Body::Chunked(_)) | State::Searching => 0,
@@ -18,7 +25,7 @@ impl Stream {
     }
 
     /// `count` bytes that the source left out because they are body.
-    pub(in crate::http) fn left_out(&mut self, count: u64, mark: &Mark, sink: &mut impl MessageSink) {
+    pub(in crate::http) fn left_out(&mut self, count: u64, mark: &Mark, sink: &mut impl MessageSink) -> After {
         let Some(role) = self.role.filter(|_| count <= self.unread()) else {
             return self.gap(count, mark, sink);
         };
@@ -37,5 +44,6 @@ impl Stream {
         if is_whole {
             self.end(mark, sink);
         }
+        After::Follow
     }
 }

@@ -1,5 +1,6 @@
 //! Every connection the agent knows: found by its endpoints, bounded in number, forgotten when idle.
 
+mod bulk;
 mod ends;
 mod limits;
 
@@ -13,7 +14,7 @@ use hashbrown::HashTable;
 use ends::{Ends, initials, is_new_syn};
 pub use limits::{Overflow, TcpCounters, TcpLimits};
 
-use super::bulk::{Bulk, Heavy, LARGE_OF_BODY, Part, StreamId};
+use super::bulk::{Heavy, LARGE_OF_BODY, Part, StreamId};
 use super::connection::{Context, Streams, Verdict};
 use super::holders::Holders;
 use super::key::FlowKey;
@@ -199,35 +200,6 @@ impl<S> ConnectionTable<S> {
         self.recency.summary()
     }
 
-    /// The streams that are heavy at present and whose payload nobody reads; a few at most.
-    pub fn bulk(&mut self) -> impl Iterator<Item = Bulk> {
-        let entries = &mut self.entries;
-        self.heavy.all().filter_map(|(id, part)| {
-            let entry = entries.get_mut(id.index).filter(|entry| entry.birth == id.birth)?;
-            let (low, high) = (entry.key.low(), entry.key.high());
-            let (source, destination) = match id.direction {
-                Direction::Up => (low, high),
-                Direction::Down => (high, low),
-            };
-            match &mut entry.state {
-                EntryState::Followed(streams) => streams.leave_out(id.direction, part),
-                EntryState::Ignored { .. } => {}
-                EntryState::Over { .. } => return None,
-            }
-            Some(Bulk { source, destination, from: part.from, length: part.length })
-        })
-    }
-
-    /// Whether [`Self::bulk`] has become more since this was asked last.
-    pub const fn has_new_bulk(&mut self) -> bool {
-        self.heavy.has_news()
-    }
-
-    /// Forgets of [`Self::bulk`] what has brought little since the last call.
-    pub fn renew_bulk(&mut self) {
-        self.heavy.renew();
-    }
-
     /// Bytes held out of order now.
     pub fn pending_bytes(&self) -> usize {
         self.holders.bytes()
@@ -402,8 +374,9 @@ impl<S> ConnectionTable<S> {
     where
         H: StreamHandler<State = S>,
     {
-        match self.entries.get(index).map(|entry| &entry.state) {
+        match self.entries.get_mut(index).map(|entry| &mut entry.state) {
             Some(EntryState::Followed(streams)) if streams.is_credible_reset(segment, direction) => {
+                streams.note_reset(segment, direction);
                 self.close(index, Finish::Reset(segment.at), segment.at, handler);
             }
             Some(EntryState::Ignored { .. } | EntryState::Over { .. }) => {
@@ -431,7 +404,13 @@ impl<S> ConnectionTable<S> {
         H: StreamHandler<State = S>,
     {
         let Some(entry) = self.entries.get_mut(index) else { return };
-        let EntryState::Followed(streams) = &entry.state else { return };
+        let EntryState::Followed(streams) = &mut entry.state else { return };
+        let before = streams.pending_bytes();
+        let mut cx = Context { handler: &mut *handler, counters: &mut self.counters, limits: &self.limits };
+        // What still waits comes before the end: a late copy of it is no new connection.
+        streams.settle(self.now, &mut cx);
+        let held = streams.pending_bytes();
+        self.holders.change(index, &mut streams.since, before, held);
         let initial = initials(streams);
         let end = Ends::new(|direction| streams.half(direction).next());
         let state = std::mem::replace(&mut entry.state, EntryState::Over { initial, end });

@@ -1,0 +1,144 @@
+//! What the core makes of conversations of which the capture has lost a part, situation by situation.
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test")]
+
+mod support;
+
+use network_agent::exchange::Exchange;
+use support::{Conversation, Frame, Side, run, say};
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: shop\r\n\r\n";
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+
+fn request(number: usize) -> String {
+    format!("GET /{number} HTTP/1.1\r\n\r\n")
+}
+
+fn response(number: usize) -> String {
+    format!("HTTP/1.1 {} X\r\nContent-Length: 3\r\n\r\nabc", 210 + number)
+}
+
+/// What is made of the conversation when these of its frames are lost; the handshake has the first three.
+fn without(lost: &[usize], conversation: &Conversation) -> Vec<Exchange> {
+    let kept = |(number, frame): (usize, &Frame)| (!lost.contains(&number)).then(|| frame.clone());
+    run(&conversation.frames.iter().enumerate().filter_map(kept).collect::<Vec<_>>()).0
+}
+
+fn response_body(exchange: &Exchange) -> u64 {
+    exchange.response.as_ref().unwrap().transfer.body_bytes
+}
+
+#[test]
+fn a_late_copy_after_a_reset_is_no_new_exchange() {
+    let conversation = Conversation::new().handshake().client(request(0)).server(response(0)).client(request(1));
+    let mut conversation = conversation.rst(Side::Server);
+    conversation.frames.remove(3);
+    // What waited behind the loss was reported when the reset came.
+    let mut copy = conversation.frames[4].clone();
+    copy.at = conversation.at + 2_000_000;
+    conversation.frames.push(copy);
+    assert_eq!(say(&run(&conversation.frames).0), ["GET /1 - connection_reset"]);
+}
+
+#[test]
+fn a_reset_tells_what_was_lost_before_it() {
+    let conversation = Conversation::new().cut_at(40).handshake().client(GET).server(OK).rst(Side::Server);
+    let exchanges = without(&[5], &conversation);
+    assert_eq!(say(&exchanges), ["GET /a 200 !"]);
+    assert_eq!(response_body(&exchanges[0]), 5);
+    assert_eq!(say(&without(&[4, 5], &conversation)), ["GET /a - !"]);
+    let by_the_client = Conversation::new().handshake().client(GET).server(OK).rst(Side::Client);
+    assert_eq!(say(&without(&[4], &by_the_client)), ["GET /a - !"]);
+}
+
+#[test]
+fn a_reset_far_ahead_makes_no_bytes_up() {
+    let asked = Conversation::new().handshake().client(GET).server("HTTP/1.1 200 OK\r\n\r\nhello");
+    let exchanges = without(&[], &asked.raw(Side::Server, 5_000_000, support::RST, b""));
+    assert_eq!(say(&exchanges), ["GET /a 200 connection_reset"]);
+    assert_eq!(response_body(&exchanges[0]), 5);
+}
+
+#[test]
+fn a_lost_fin_is_no_byte_of_the_body() {
+    for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n"] {
+        let answered = Conversation::new().handshake().client(GET).server(format!("{head}hello"));
+        let exchanges = without(&[5], &answered.fin(Side::Server).ack(Side::Client).fin(Side::Client));
+        assert_eq!(say(&exchanges), ["GET /a 200 !"], "{head}");
+        assert_eq!(response_body(&exchanges[0]), 5, "{head}");
+    }
+}
+
+#[test]
+fn a_lost_byte_of_a_body_is_one_when_the_body_goes_on() {
+    for ending in [true, false] {
+        let answered = Conversation::new().handshake().client(GET).server("HTTP/1.1 200 OK\r\n\r\nhel");
+        let answered = answered.server("l").ack(Side::Client).wait(300_000_000);
+        let answered = if ending { answered.fin(Side::Server) } else { answered.server("o!") };
+        let exchanges = without(&[5], &answered.ack(Side::Client));
+        assert_eq!(response_body(&exchanges[0]), if ending { 4 } else { 6 });
+    }
+}
+
+#[test]
+fn http_ends_with_a_switch_of_protocols_whose_head_was_cut() {
+    let cases = [
+        ("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", "HTTP/1.1 101 Switching Protocols\r\n", "GET /ws 101 !"),
+        ("CONNECT h:1 HTTP/1.1\r\n\r\n", "HTTP/1.1 200 Connected, so to say\r\n", "CONNECT h:1 200 !"),
+    ];
+    for (asks, first_half, told) in cases {
+        let switched = Conversation::new().handshake().client(asks).server(first_half).server("X: y\r\n\r\n");
+        let tunnel = switched.ack(Side::Client).wait(300_000_000).client(request(1)).server(response(1));
+        assert_eq!(say(&without(&[5], &tunnel)), [told]);
+    }
+}
+
+#[test]
+fn what_follows_other_bytes_of_its_turn_is_not_proven_to_be_a_request() {
+    // The client has sent the end of a body, or of another request, when it had received no more.
+    let asked = Conversation::new().handshake().client(request(8)).server(response(8)).client(request(0));
+    let conversation = asked.client("end of a body").client(request(1)).server(response(0)).ack(Side::Client);
+    assert_eq!(say(&without(&[4, 5], &conversation.wait(300_000_000).close())), ["GET /8 - !"]);
+}
+
+#[test]
+fn a_refused_tunnel_does_not_take_the_answer_to_a_later_request() {
+    let refused = Conversation::new().handshake().client("CONNECT h:1 HTTP/1.1\r\n\r\n").server(response(0));
+    let asked = refused.client("POST /1 HTTP/1.1\r\nContent-Length: 4\r\n\r\n").client("abcd");
+    let conversation = asked.server(response(1)).ack(Side::Client).close();
+    assert_eq!(say(&without(&[4, 5], &conversation)), ["CONNECT h:1 - !"]);
+}
+
+#[test]
+fn skipped_bytes_may_be_the_answer() {
+    let chunked = "HTTP/1.1 210 X\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let conversation =
+        Conversation::new().handshake().client(request(0)).server(chunked).server("3\r\nabc\r\n0\r\n\r\n");
+    let conversation = conversation.client(request(1)).server("\r\n\r\nHTTP/1.1 211 X\r\n\r\n").fin(Side::Server);
+    assert_eq!(say(&without(&[5], &conversation)), ["GET /0 210 !", "GET /1 - !"]);
+}
+
+#[test]
+fn what_was_lost_after_a_response_to_nobody_may_be_an_answer() {
+    // Without its request nobody knows that this response has no body.
+    let conversation =
+        Conversation::new().handshake().client("HEAD /0 HTTP/1.1\r\n\r\n").server("HTTP/1.1 210 X\r\n\r\n");
+    let conversation = conversation.client(request(1)).server(response(1)).ack(Side::Client).fin(Side::Server);
+    assert_eq!(say(&without(&[3, 6], &conversation)), ["GET /1 - !"]);
+}
+
+#[test]
+fn an_upload_whose_chunks_were_lost_keeps_its_answer() {
+    let head = "POST /0 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let asked = Conversation::new().handshake().client(format!("{head}3\r\nabc\r\n"));
+    let asked = asked.client("3\r\ndef\r\n3\r\nghi\r\n").client("3\r\njkl\r\n0\r\n\r\n");
+    let conversation = asked.server(response(0)).client(request(1)).server(response(1)).close();
+    assert_eq!(say(&without(&[4], &conversation)), ["POST /0 210 !", "GET /1 211"]);
+}
+
+#[test]
+fn a_response_that_comes_byte_by_byte_is_found_after_a_loss() {
+    let long = "HTTP/1.1 210 X\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    let conversation = Conversation::new().handshake().client(request(0)).server(long).server("0\r\n\r\n");
+    let conversation = conversation.client(request(1)).cut_at(1).server(response(1)).close();
+    assert_eq!(say(&without(&[5], &conversation)), ["GET /0 210 !", "GET /1 211"]);
+}
