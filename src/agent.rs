@@ -246,15 +246,15 @@ async fn leave_out_own_export(config: &mut Config) {
         return;
     }
     let metrics = config.metrics.as_ref().map(|metrics| &metrics.destination.endpoint);
-    let mut addresses = addresses(&otlp.endpoint).await;
-    if let Some(endpoint) = metrics.filter(|endpoint| **endpoint != otlp.endpoint) {
-        addresses.extend(self::addresses(endpoint).await);
-    }
-    live.filter = default_filter(&addresses);
+    let metrics = metrics.filter(|endpoint| **endpoint != otlp.endpoint);
+    let (mut found, more) = tokio::join!(addresses(Some(&otlp.endpoint)), addresses(metrics));
+    found.extend(more);
+    live.filter = default_filter(&found);
 }
 
 /// Where connections to `endpoint` go now; nowhere when its name does not resolve.
-async fn addresses(endpoint: &http::Uri) -> Vec<SocketAddr> {
+async fn addresses(endpoint: Option<&http::Uri>) -> Vec<SocketAddr> {
+    let Some(endpoint) = endpoint else { return Vec::new() };
     let (Some(host), Some(port)) = (endpoint.host(), endpoint.port_u16()) else { return Vec::new() };
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let lookup = tokio::time::timeout(Duration::from_secs(2), tokio::net::lookup_host((host, port))).await;

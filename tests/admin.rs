@@ -100,3 +100,30 @@ fn a_port_that_is_taken_is_told_and_capture_goes_on() {
     assert!(!second.stop().is_empty(), "it has seen the probe");
     agent.stop();
 }
+
+#[test]
+fn the_filter_leaves_out_the_destinations_of_spans_and_of_metrics() {
+    let folder = TempDir::new().unwrap();
+    let Some((namespace, agent)) = agent_to(&folder) else { return };
+    let (_, config) = ask(&namespace, "/config", &[]);
+    for address in ["127.0.0.2 and tcp dst port 4999", "127.0.0.3 and tcp src port 4998"] {
+        assert!(config.contains(address), "{address} is not in {config}");
+    }
+    drop(agent);
+}
+
+/// An agent whose spans go to one server and whose metrics go to another.
+fn agent_to(folder: &TempDir) -> Option<(Namespace, Agent)> {
+    if !exists("curl") {
+        skip("there is no curl");
+        return None;
+    }
+    let namespace = Namespace::new()?;
+    let program = [
+        "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.2:4999",
+        "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://127.0.0.3:4998",
+        env!("CARGO_BIN_EXE_network-agent"),
+    ];
+    let agent = Agent::start_as(&namespace, &program, "lo", folder.path(), &["--export", "otlp"]);
+    Some((namespace, agent))
+}

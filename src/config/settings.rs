@@ -127,7 +127,14 @@ pub const SETTINGS: &[Setting] = &[
         "Capture only what matches, in place of the default: TCP, fragments and tunnels, without the agent's own export. A filter that cuts connections apart costs exchanges",
     ),
     flag(Source, "AGENT_SNAP_LENGTH", "snap-length", "BYTES", "262144", "Bytes kept of a packet"),
-    flag(Source, "AGENT_RING_BYTES", "ring-bytes", "BYTES", "16MiB", "Size of the kernel's capture ring"),
+    flag(
+        Source,
+        "AGENT_RING_BYTES",
+        "ring-bytes",
+        "BYTES",
+        "16MiB",
+        "Size of the kernel's capture rings: divided among the workers, 2 MiB each at least; with several workers, tunnels have one more",
+    ),
     flag(Source, "AGENT_PROMISCUOUS", "promiscuous", "", "false", "Also capture what is addressed to other machines"),
     flag(
         Export,

@@ -11,6 +11,9 @@ use super::Networks;
 use crate::netlink::{Notices, Subject};
 use crate::span::LocalAddresses;
 
+/// Where kube-proxy puts the addresses of all Services when it works with IPVS: whoever answers there may be anywhere.
+const OF_SERVICES: &str = "kube-ipvs0";
+
 /// The addresses of this machine.
 #[derive(Clone, Debug, Default)]
 pub struct HostAddresses {
@@ -70,11 +73,12 @@ impl HostAddresses {
                 return;
             }
         };
-        let of_interfaces = listed.filter_map(|interface| {
-            let address = interface.address?;
-            let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
-            v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
-        });
+        let of_interfaces =
+            listed.filter(|interface| interface.interface_name != OF_SERVICES).filter_map(|interface| {
+                let address = interface.address?;
+                let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
+                v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
+            });
         let own = of_interfaces.chain(self.further.iter().copied()).map(|address| address.to_canonical()).collect();
         *self.own.write().unwrap_or_else(PoisonError::into_inner) = own;
     }
@@ -140,22 +144,43 @@ mod tests {
     }
 
     /// In a network of its own; without the right to make one there is nothing to test.
-    #[test]
-    fn addresses_that_come_and_go_are_followed() {
-        thread::spawn(|| {
+    fn in_a_network(test: impl FnOnce() + Send + 'static) {
+        let run = move || {
             #[expect(unsafe_code, reason = "the standard library has no unshare")]
             // SAFETY: the call takes a number and changes only the network that this thread sees.
-            if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-                return;
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
+                test();
             }
+        };
+        thread::spawn(run).join().unwrap();
+    }
+
+    fn ip(arguments: &str) {
+        assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success(), "ip {arguments}");
+    }
+
+    #[test]
+    fn addresses_of_services_are_not_this_machine_s() {
+        in_a_network(|| {
+            ip("link add kube-ipvs0 type veth peer name other");
+            ip("address add 10.96.0.10/32 dev kube-ipvs0");
+            ip("address add 192.0.2.7/24 dev other");
+            let host = HostAddresses::of_interfaces([]);
+            assert!(host.is_local("192.0.2.7".parse().unwrap()));
+            assert!(!host.is_local("10.96.0.10".parse().unwrap()));
+        });
+    }
+
+    #[test]
+    fn addresses_that_come_and_go_are_followed() {
+        in_a_network(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let host = HostAddresses::of_interfaces([]);
                 let address: IpAddr = "192.0.2.7".parse().unwrap();
                 tokio::spawn(host.clone().follow());
                 for (verb, expected) in [("add", true), ("del", false)] {
-                    let arguments = ["address", verb, "192.0.2.7/24", "dev", "lo"];
-                    assert!(Command::new("ip").args(arguments).status().unwrap().success());
+                    ip(&format!("address {verb} 192.0.2.7/24 dev lo"));
                     let mut looks = 0;
                     while host.is_local(address) != expected {
                         looks += 1;
@@ -164,8 +189,6 @@ mod tests {
                     }
                 }
             });
-        })
-        .join()
-        .unwrap();
+        });
     }
 }

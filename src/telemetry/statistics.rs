@@ -93,8 +93,8 @@ impl Statistics {
             ),
             Row::loss("capture.dropped_by_interface", capture.dropped_by_interface, "packets dropped by the interface"),
             Row::count("packet.packets", packet.packets, "packets read"),
-            Row::count("packet.wire_bytes", packet.wire_bytes, "bytes of them on the wire"),
-            Row::count("packet.segments", packet.segments, "of them TCP segments"),
+            Row::count("packet.wire_bytes", packet.wire_bytes, "bytes of the packets on the wire"),
+            Row::count("packet.segments", packet.segments, "TCP segments among the packets"),
         ];
         for reason in Discard::ALL {
             let name = format!("packet.discarded.{}", reason.label());
@@ -111,7 +111,7 @@ impl Statistics {
         let (tcp, http) = (&self.worker.counters.tcp, &self.worker.counters.http);
         let mut rows = vec![
             Row::count("tcp.connections", tcp.connections, "connections"),
-            Row::gauge("tcp.active", tcp.active, "of them known now"),
+            Row::gauge("tcp.active", tcp.active, "connections known now"),
             Row::loss("tcp.evicted", tcp.evicted, "connections forgotten: raise AGENT_MAX_CONNECTIONS"),
             Row::loss("tcp.shed", tcp.shed, "connections forgotten for want of memory: raise AGENT_MAX_MEMORY"),
             Row::gauge("tcp.memory", tcp.memory, "bytes of memory that connections take"),
@@ -162,8 +162,8 @@ impl Statistics {
         let exchange = &self.worker.counters.exchange;
         vec![
             Row::count("exchange.requests", exchange.requests, "requests"),
-            Row::count("exchange.emitted", exchange.emitted, "of them reported"),
-            Row::gauge("exchange.open", exchange.open, "of them still open"),
+            Row::count("exchange.emitted", exchange.emitted, "requests reported"),
+            Row::gauge("exchange.open", exchange.open, "requests still open"),
             Row::count("exchange.unanswered", exchange.unanswered, "reported without a response"),
             Row::loss("exchange.incomplete", exchange.incomplete, "exchanges incomplete in the capture"),
             Row::loss(
@@ -205,7 +205,7 @@ impl Statistics {
                 "spans of which neither end is on this machine: name its networks in AGENT_LOCAL_NETWORKS",
             ),
             Row::gauge("export.spans_waiting", export.spans_waiting, "spans waiting"),
-            Row::gauge("export.spans_in_flight", export.spans_in_flight, "of them sent and not answered yet"),
+            Row::gauge("export.spans_in_flight", export.spans_in_flight, "spans sent and not answered yet"),
             Row::gauge("export.waiting_bytes", export.waiting_bytes, "bytes of batches that wait"),
         ];
         for reason in DropReason::ALL {
@@ -214,8 +214,8 @@ impl Statistics {
         }
         rows.extend([
             Row::count("export.batches", export.batches, "batches"),
-            Row::count("export.requests", export.requests, "attempts to send one"),
-            Row::count("export.retries", export.retries, "of them not the first"),
+            Row::count("export.requests", export.requests, "attempts to send a batch"),
+            Row::count("export.retries", export.retries, "attempts that were not the first for their batch"),
             Row::count("export.bytes", export.bytes, "bytes sent, before compression"),
         ]);
         rows

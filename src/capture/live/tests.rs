@@ -194,6 +194,24 @@ fn packets_are_cut_to_the_snap_length() {
     assert_eq!((packets[0].data.len(), packets[0].wire_length), (64, 148));
 }
 
+/// The smallest ring has eight blocks.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long packets come is a matter of the real clock")]
+fn who_is_starved_for_half_a_second_and_more_loses_nothing_of_little_traffic() {
+    let (socket, port) = local_socket();
+    let small = LiveConfig { ring_bytes: 1 << 20, ..config(&["lo"], format!("udp port {port}")) };
+    let Some(mut source) = open(&small) else { return };
+    let begun = std::time::Instant::now();
+    let mut sent = 0;
+    while begun.elapsed() < Duration::from_millis(650) {
+        send(&socket, 1);
+        sent += 1;
+        thread::sleep(Duration::from_millis(5));
+    }
+    receive(&mut source, |packets| packets.len() == sent);
+    assert_eq!(source.statistics().dropped_by_kernel, 0);
+}
+
 #[test]
 fn an_interface_that_does_not_exist_is_told_with_those_that_do() {
     let Err(error) = LiveSource::open(&config(&["lo", "none0"], String::new())) else { panic!("it was opened") };
