@@ -13,7 +13,7 @@ use super::Direction;
 use crate::packet::{Segment, SequenceNumber};
 
 /// Streams that are watched at once; they are looked through with every large segment of such connections.
-const WATCHED: usize = 8;
+const WATCHED: usize = 16;
 /// Payloads below this are cheap to copy.
 const LARGE: u32 = 512;
 /// A stream is worth telling from so many bytes on between two renewals...

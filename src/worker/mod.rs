@@ -175,7 +175,7 @@ impl Worker {
                 self.pipeline.renew_bulk();
             }
             if is_due || self.pipeline.has_new_bulk() {
-                let bulk: SmallVec<[_; 8]> = self.pipeline.bulk().collect();
+                let bulk: SmallVec<[_; 16]> = self.pipeline.bulk().collect();
                 self.source.leave_out(&bulk)?;
             }
         }

@@ -53,7 +53,7 @@ pub struct LiveSource {
     selection: Selection,
     choice: Choice,
     /// Streams of whose packets the kernel keeps the beginning only.
-    bulk: SmallVec<[Bulk; 8]>,
+    bulk: SmallVec<[Bulk; 16]>,
     /// Tells of interfaces that come and go; none when all count, whatever they are.
     notices: Option<Notices>,
     taken: Taken,
