@@ -11,6 +11,7 @@ mod laboratory;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use laboratory::{Agent, Namespace, Running, attribute, exists, run, skip, wait_for};
 use serde_json::Value;
@@ -20,12 +21,16 @@ const PORT: &str = "8080";
 /// Where the server behind `HAProxy` listens.
 const BEHIND: &str = "8081";
 
+/// One at a time: times are compared, and a busy machine has no good ones.
+static TURN: Mutex<()> = Mutex::new(());
+
 /// A server with its log, and an agent that watches it, in a network of their own.
 struct Bench {
     namespace: Namespace,
     folder: TempDir,
     servers: Vec<Running>,
     agent: Agent,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Bench {
@@ -34,6 +39,7 @@ impl Bench {
             skip(&format!("there is no {program}"));
             return None;
         }
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let namespace = Namespace::new()?;
         let folder = TempDir::new().unwrap();
         // A ring that holds the whole load: nothing may be lost, however slow the agent was built.
@@ -48,7 +54,7 @@ impl Bench {
             "256MiB",
         ];
         let agent = Agent::start_with(&namespace, "lo", folder.path(), &headers);
-        Some(Self { namespace, folder, servers: Vec::new(), agent })
+        Some(Self { namespace, folder, servers: Vec::new(), agent, _turn: turn })
     }
 
     fn serve(&mut self, command: &str, port: &str) {
