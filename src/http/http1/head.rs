@@ -27,8 +27,7 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
 
 /// Parses a request's head: all of it when `complete`, else what the capture has of it.
 pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
-    let bytes = own(bytes, complete)?;
-    let line = request_line(&bytes).or_else(|| request_line(&regular(&bytes)))?;
+    let (bytes, line) = parse(bytes, complete, |bytes| request_line(bytes).or_else(|| request_line(&regular(bytes))))?;
     let headers_start = number(start_line_end(&bytes));
     Some(RequestHead {
         names: Names::of(&bytes, headers_start),
@@ -93,14 +92,7 @@ fn start_line_end(bytes: &[u8]) -> usize {
 
 /// Parses a response's head, likewise.
 pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool) -> Option<ResponseHead> {
-    let bytes = own(bytes, complete)?;
-    let (status, version) = with_slots(&bytes, |bytes, slots| {
-        let mut response = Response::new(&mut []);
-        let parsed = config().parse_response_with_uninit_headers(&mut response, bytes, slots);
-        let Status::Complete(_) = parsed? else { return Ok(None) };
-        let (Some(code), Some(version)) = (response.code, response.version) else { return Ok(None) };
-        Ok(Some((code, version)))
-    })?;
+    let (bytes, (status, version)) = parse(bytes, complete, status_line)?;
     if status < 100 {
         return None;
     }
@@ -113,6 +105,41 @@ pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool) -> Option<Re
         complete,
         bytes,
     })
+}
+
+fn status_line(bytes: &[u8]) -> Option<(u16, u8)> {
+    with_slots(bytes, |bytes, slots| {
+        let mut response = Response::new(&mut []);
+        let parsed = config().parse_response_with_uninit_headers(&mut response, bytes, slots);
+        let Status::Complete(_) = parsed? else { return Ok(None) };
+        let (Some(code), Some(version)) = (response.code, response.version) else { return Ok(None) };
+        Ok(Some((code, version)))
+    })
+}
+
+/// The head in an allocation of its own, and what `read` finds in it.
+fn parse<T>(bytes: &[u8], complete: bool, read: impl Fn(&[u8]) -> Option<T>) -> Option<(Box<[u8]>, T)> {
+    let mut bytes = own(bytes, complete)?;
+    if let Some(found) = read(&bytes) {
+        return Some((bytes, found));
+    }
+    blank_controls(&mut bytes);
+    read(&bytes).map(|found| (bytes, found))
+}
+
+/// Replaces what no field may hold by spaces, as a recipient may (RFC 9110 §5.5): control characters but the tab, and a CR
+/// that ends no line. Who sends such a head is answered all the same, if only that it is refused.
+fn blank_controls(bytes: &mut [u8]) {
+    for place in start_line_end(bytes)..bytes.len() {
+        let ends_line = bytes.get(place + 1) == Some(&b'\n');
+        if let Some(byte) = bytes.get_mut(place)
+            && byte.is_ascii_control()
+            && !matches!(byte, b'\t' | b'\n')
+            && !(*byte == b'\r' && ends_line)
+        {
+            *byte = b' ';
+        }
+    }
 }
 
 /// `httparse` as lenient as it can be: the agent reports what was sent, it does not judge it.
