@@ -142,3 +142,21 @@ fn a_response_that_comes_byte_by_byte_is_found_after_a_loss() {
     let conversation = conversation.client(request(1)).cut_at(1).server(response(1)).close();
     assert_eq!(say(&without(&[5], &conversation)), ["GET /0 210 !", "GET /1 211"]);
 }
+
+#[test]
+fn a_join_at_a_keep_alive_probe_finds_the_next_request() {
+    let probed = Conversation::new().raw(Side::Client, -1, support::ACK, b"\0").ack(Side::Server);
+    let conversation = probed.client(request(0)).server(response(0)).client(request(1)).server(response(1));
+    assert_eq!(say(&without(&[], &conversation)), ["GET /0 210", "GET /1 211"]);
+}
+
+#[test]
+fn reused_ports_whose_syn_was_lost_are_a_new_connection_whatever_their_numbers() {
+    let first = Conversation::new().handshake().client(request(0)).server(response(0)).close();
+    for start in [1 << 20, 1 << 29, 1 << 31, 3 << 30, u32::MAX - (1 << 27)] {
+        let mut second = Conversation::new().starting_at(start, start).wait(1_000_000_000);
+        second = second.handshake().client(request(1)).server(response(1)).close();
+        let frames = [first.frames.clone(), second.frames[3..].to_vec()].concat();
+        assert_eq!(say(&run(&frames).0), ["GET /0 210", "GET /1 211"], "{start}");
+    }
+}

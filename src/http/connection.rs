@@ -213,6 +213,11 @@ impl Side {
         };
         let proof = self.prove(turn, mark, peer);
         let joins = start == Origin::Joined && self.end.is_none();
+        if joins && bytes.len() == 1 && detect_strictly(bytes) == Detected::Other {
+            // Perhaps a probe, which may carry a byte that is none of the stream's (RFC 9293 §3.8.4).
+            sink.counters().skipped_bytes += 1;
+            return After::Follow;
+        }
         if mark.acknowledgement.is_some() {
             self.acknowledged = mark.acknowledgement;
         }

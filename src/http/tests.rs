@@ -238,6 +238,17 @@ fn the_preface_of_http2_is_left_to_http2() {
 }
 
 #[test]
+fn control_characters_in_fields_hide_no_message() {
+    for field in ["X: a\0b", "X: a\rb", "X: \x01\x7f", "\0: b", "X\0Y: b"] {
+        let request = format!("GET /a HTTP/1.1\r\n{field}\r\n\r\n");
+        let response = format!("HTTP/1.1 400 Bad\r\n{field}\r\nContent-Length: 2\r\n\r\nno");
+        let log = converse(&[request.as_bytes()], &[response.as_bytes()]);
+        let ends = [format!("end {} 0", request.len()), format!("end {} 2", response.len())];
+        assert_eq!(log, ["GET /a", &ends[0], "400", &ends[1], "closed"], "{field:?}");
+    }
+}
+
+#[test]
 fn an_upgrade_and_a_tunnel_end_http() {
     for (request, response) in [
         (&b"GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"[..], &b"HTTP/1.1 101 Switching\r\n\r\n\x81\x05hello"[..]),

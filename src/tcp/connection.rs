@@ -14,7 +14,7 @@ use crate::time::Timestamp;
 /// A segment further ahead of its stream than this belongs to another connection.
 const FAR_AHEAD: i32 = 1 << 30;
 /// A segment further behind than this, likewise; retransmissions are at most a window old.
-const FAR_BEHIND: i32 = -(1 << 26);
+pub(super) const FAR_BEHIND: i32 = -(1 << 26);
 /// A reset further from its stream than this is not believed (RFC 5961 §3.2, made lenient for lost segments).
 const RESET_REACH: u32 = 1 << 24;
 /// A reset further ahead than this hides no bytes: one that was guessed must not make any up.

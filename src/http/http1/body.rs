@@ -192,11 +192,12 @@ impl Chunked {
     fn step(&mut self, byte: u8, bound: usize) -> Then {
         let next = match (*self, byte) {
             (Self::Size { value, digits }, _) if byte.is_ascii_hexdigit() => {
-                if digits == 16 {
+                // Zeros may lead (RFC 9112 §7.1).
+                if value >> 60 != 0 {
                     return Then::Malformed;
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or(0);
-                Self::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
+                Self::Size { value: value << 4 | u64::from(digit), digits: digits.saturating_add(1) }
             }
             (Self::Size { digits: 0, .. }, _) => return Then::Malformed,
             (Self::Size { value, .. } | Self::Extension { size: value, .. }, b'\n') => Self::after_line(value),
@@ -264,6 +265,13 @@ mod tests {
         for wire in [&b"\r\n"[..], b"xyz\r\n", b"11111111111111111\r\n", b"3\r\nabcd", b"5-\r\n"] {
             assert_eq!(consume_all(&[wire]).2, Then::Malformed, "{wire:?}");
         }
+    }
+
+    #[test]
+    fn zeros_before_a_size_mean_nothing() {
+        let zeros = "0".repeat(300);
+        let wire = format!("{zeros}2\r\nok\r\n{zeros}\r\n\r\n");
+        assert_eq!(consume_all(&[wire.as_bytes()]), (wire.len(), 2, Then::End));
     }
 
     #[test]

@@ -28,8 +28,8 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
 
 /// Parses a request's head: all of it when `complete`, else what the capture has of it.
 pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
-    let (bytes, headers_start, lines) = own(bytes, complete)?;
-    let line = request_line(&bytes).or_else(|| request_line(&regular(&bytes)))?;
+    let (head, line) = parse(bytes, complete, |bytes| request_line(bytes).or_else(|| request_line(&regular(bytes))))?;
+    let Owned { bytes, headers_start, lines } = head;
     Some(RequestHead {
         lines,
         method_end: number(line.method_end),
@@ -93,18 +93,55 @@ fn start_line_end(bytes: &[u8]) -> usize {
 
 /// Parses a response's head, likewise.
 pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool) -> Option<ResponseHead> {
-    let (bytes, headers_start, lines) = own(bytes, complete)?;
-    let (status, version) = with_slots(&bytes, |bytes, slots| {
+    let (head, (status, version)) = parse(bytes, complete, status_line)?;
+    let Owned { bytes, headers_start, lines } = head;
+    if status < 100 {
+        return None;
+    }
+    Some(ResponseHead { lines, headers_start, status, version: version_of(version), complete, bytes })
+}
+
+fn status_line(bytes: &[u8]) -> Option<(u16, u8)> {
+    with_slots(bytes, |bytes, slots| {
         let mut response = Response::new(&mut []);
         let parsed = config().parse_response_with_uninit_headers(&mut response, bytes, slots);
         let Status::Complete(_) = parsed? else { return Ok(None) };
         let (Some(code), Some(version)) = (response.code, response.version) else { return Ok(None) };
         Ok(Some((code, version)))
-    })?;
-    if status < 100 {
-        return None;
+    })
+}
+
+/// A head in an allocation of its own, and where its header lines begin.
+struct Owned {
+    bytes: Box<[u8]>,
+    headers_start: u32,
+    lines: LineIndex,
+}
+
+/// The head in an allocation of its own, and what `read` finds in it.
+fn parse<T>(bytes: &[u8], complete: bool, read: impl Fn(&[u8]) -> Option<T>) -> Option<(Owned, T)> {
+    let mut head = own(bytes, complete)?;
+    if let Some(found) = read(&head.bytes) {
+        return Some((head, found));
     }
-    Some(ResponseHead { lines, headers_start, status, version: version_of(version), complete, bytes })
+    blank_controls(&mut head.bytes);
+    head.lines = LineIndex::of(head.bytes.get(head.headers_start as usize..).unwrap_or_default());
+    read(&head.bytes).map(|found| (head, found))
+}
+
+/// Replaces what no field may hold by spaces, as a recipient may (RFC 9110 §5.5): control characters but the tab, and a CR
+/// that ends no line. Who sends such a head is answered all the same, if only that it is refused.
+fn blank_controls(bytes: &mut [u8]) {
+    for place in start_line_end(bytes)..bytes.len() {
+        let ends_line = bytes.get(place + 1) == Some(&b'\n');
+        if let Some(byte) = bytes.get_mut(place)
+            && byte.is_ascii_control()
+            && !matches!(byte, b'\t' | b'\n')
+            && !(*byte == b'\r' && ends_line)
+        {
+            *byte = b' ';
+        }
+    }
 }
 
 /// `httparse` as lenient as it can be: the agent reports what was sent, it does not judge it.
@@ -121,9 +158,8 @@ fn config() -> ParserConfig {
     config
 }
 
-/// The head in an allocation of its own, unfolded, and where its header lines begin; a head that was cut is ended after its
-/// last whole line.
-fn own(bytes: &[u8], complete: bool) -> Option<(Box<[u8]>, u32, LineIndex)> {
+/// The head, unfolded; one that was cut is ended after its last whole line.
+fn own(bytes: &[u8], complete: bool) -> Option<Owned> {
     let mut owned = if complete {
         bytes.to_vec()
     } else {
@@ -139,7 +175,7 @@ fn own(bytes: &[u8], complete: bool) -> Option<(Box<[u8]>, u32, LineIndex)> {
         unfold(&mut owned);
         index = LineIndex::of(owned.get(start..).unwrap_or_default());
     }
-    Some((owned.into_boxed_slice(), number(start), index))
+    Some(Owned { bytes: owned.into_boxed_slice(), headers_start: number(start), lines: index })
 }
 
 /// Replaces each obs-fold by spaces (RFC 9112 §5.2), so that a line is a line. The start line is never folded.

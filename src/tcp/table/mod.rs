@@ -15,7 +15,7 @@ use ends::{Ends, initials, is_new_syn};
 pub use limits::{Overflow, TcpCounters, TcpLimits};
 
 use super::bulk::{Heavy, LARGE_OF_BODY, Part, StreamId};
-use super::connection::{Context, Streams, Verdict};
+use super::connection::{Context, FAR_BEHIND, Streams, Verdict};
 use super::holders::Holders;
 use super::key::FlowKey;
 use super::recency::{RANKS, Rank, Recency, TableSummary};
@@ -250,8 +250,10 @@ impl<S> ConnectionTable<S> {
             Some(EntryState::Followed(streams)) => streams.is_foreign(segment, direction),
             Some(EntryState::Ignored { initial }) => is_new_syn(initial, segment, direction),
             Some(EntryState::Over { initial, end }) => {
-                let beyond = segment.payload_length > 0 && !segment.sequence.is_before(end.of(direction));
-                beyond || is_new_syn(initial, segment, direction)
+                let distance = segment.sequence.distance_from(end.of(direction));
+                // A late copy is at most a window old.
+                let is_copy = (FAR_BEHIND..0).contains(&distance);
+                (segment.payload_length > 0 && !is_copy) || is_new_syn(initial, segment, direction)
             }
             None => false,
         }
