@@ -224,9 +224,10 @@ fn a_zero_window_probe_is_sent_again_with_what_follows() {
         .server(body)
         .client(GET)
         .server(OK);
-    let (exchanges, _) = run(&conversation.frames);
+    let (exchanges, counters) = run(&conversation.frames);
     assert_eq!(say(&exchanges), ["GET /a 200", "GET /a 200"]);
     assert_eq!(exchanges[0].response.as_ref().unwrap().transfer.body_bytes, 5);
+    assert_eq!((counters.http.malformed_heads, counters.tcp.bytes), (0, 2 * (GET.len() + OK.len()) as u64));
 }
 
 #[test]
