@@ -1,5 +1,6 @@
 //! The queue between capture and export: bounded by bytes, many exchanges a hand-over.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,8 @@ use crate::export::WhenFull;
 const GATHERED_ITEMS: usize = 64;
 /// Bytes a sender gathers before it hands them over by itself; they do not count against the queue's bound yet.
 const GATHERED_BYTES: usize = 256 << 10;
+/// Items a receiver takes at once. What it has taken is not counted any more; all of it would be the queue's bound again.
+const TAKEN_ITEMS: usize = 1024;
 /// How often a sender that waits for room looks whether it shall stop.
 const LOOK: Duration = Duration::from_millis(50);
 /// How many looks in all it then waits for a receiver that may be gone for good.
@@ -88,7 +91,7 @@ struct Shared<T> {
     max_bytes: usize,
     when_full: WhenFull,
     state: Mutex<State<T>>,
-    /// Signalled when the receiver has taken everything, or is gone.
+    /// Signalled when the receiver has taken something, or is gone.
     room: Condvar,
     /// Signalled when there is something to take, or no sender any more.
     filled: Notify,
@@ -98,7 +101,7 @@ struct Shared<T> {
 /// Invariant: `bytes` is the sum of the footprints of `items`; `bytes <= max_bytes` or there is one item.
 #[derive(Debug)]
 struct State<T> {
-    items: Vec<T>,
+    items: VecDeque<T>,
     bytes: usize,
     senders: usize,
     received_from: bool,
@@ -108,7 +111,7 @@ fn queue<T: Footprint>(max_bytes: usize, when_full: WhenFull) -> (Sender<T>, Rec
     let shared = Arc::new(Shared {
         max_bytes,
         when_full,
-        state: Mutex::new(State { items: Vec::new(), bytes: 0, senders: 1, received_from: true }),
+        state: Mutex::new(State { items: VecDeque::new(), bytes: 0, senders: 1, received_from: true }),
         room: Condvar::new(),
         filled: Notify::new(),
         dropped: Arc::default(),
@@ -148,7 +151,7 @@ impl<T: Footprint> Sender<T> {
             }
             if shared.fits(&state, bytes) {
                 state.bytes += bytes;
-                state.items.push(item);
+                state.items.push_back(item);
             } else {
                 shared.dropped.count(1, bytes);
             }
@@ -199,15 +202,20 @@ impl<T: Footprint> Drop for Sender<T> {
 }
 
 impl<T: Footprint> Receiver<T> {
-    /// All that is in the queue, at least one; `None` when every sender is gone and the queue is empty. Nothing is lost
-    /// when the future is dropped before it is ready.
+    /// What is in the queue, at least one and not more than 1024; `None` when every sender is gone and the queue is
+    /// empty. Nothing is lost when the future is dropped before it is ready.
     pub async fn receive(&mut self) -> Option<Vec<T>> {
         loop {
             {
                 let mut state = self.shared.lock();
                 if !state.items.is_empty() {
-                    let items = std::mem::take(&mut state.items);
-                    state.bytes = 0;
+                    let count = state.items.len().min(TAKEN_ITEMS);
+                    let items: Vec<T> = state.items.drain(..count).collect();
+                    state.bytes -= items.iter().map(Footprint::footprint).sum::<usize>();
+                    if state.items.is_empty() {
+                        // A backlog leaves no memory behind.
+                        state.items.shrink_to(TAKEN_ITEMS);
+                    }
                     self.shared.room.notify_all();
                     return Some(items);
                 }
@@ -231,7 +239,7 @@ impl<T: Footprint> Drop for Receiver<T> {
         let mut state = self.shared.lock();
         state.received_from = false;
         self.shared.dropped.count(state.items.len(), state.bytes);
-        state.items = Vec::new();
+        state.items = VecDeque::new();
         state.bytes = 0;
         self.shared.room.notify_all();
     }
@@ -324,6 +332,22 @@ mod tests {
         sender.send(item(5));
         sender.flush();
         assert_eq!(numbers(&block_on(receiver.receive()).unwrap()), [5]);
+    }
+
+    #[test]
+    fn of_a_backlog_a_part_is_taken_and_the_rest_still_counts() {
+        let (mut sender, mut receiver) = queue(30_000, WhenFull::Drop);
+        (0..3000).for_each(|number| sender.send(item(number)));
+        assert_eq!(numbers(&block_on(receiver.receive()).unwrap()), (0..1024).collect::<Vec<_>>());
+        (3000..5000).for_each(|number| sender.send(item(number)));
+        sender.flush();
+        assert_eq!(sender.dropped().items(), 2000 - 1024, "what was taken makes room, and no more");
+        drop(sender);
+        let mut rest = Vec::new();
+        while let Some(items) = block_on(receiver.receive()) {
+            rest.extend(numbers(&items));
+        }
+        assert_eq!(rest, (1024..3000 + 1024).collect::<Vec<_>>());
     }
 
     #[test]
