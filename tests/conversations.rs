@@ -165,13 +165,14 @@ fn with_a_short_snap_length_every_pair_is_a_true_pair() {
     });
 }
 
-/// Whether the server had received all before `asked`, and no more, when it sent its last data before that.
-fn begins_a_request(asked: usize, talk: &Talk) -> bool {
+/// Whether the server had received all before `asked`, and no more, when it sent its last data before that, and the capture
+/// shows it.
+fn begins_a_request(asked: usize, talk: &Talk, is_captured: impl Fn(&Sent) -> bool) -> bool {
     let place = talk.sent.iter().position(|sent| sent.side == Side::Client && sent.length > 0 && sent.offset == asked);
     let Some(place) = place else { return false };
     let answer = talk.sent[..place].iter().rev().find(|sent| sent.side == Side::Server && sent.length > 0);
     let number = talk.starts[0].wrapping_add(u32::try_from(asked).unwrap());
-    answer.is_none_or(|answer| answer.acknowledged == number)
+    answer.is_none_or(|answer| answer.acknowledged == number && is_captured(answer))
 }
 
 /// Whether the capture shows enough to place exchange `number`: all of it up to the response's head, and all of the one
@@ -184,7 +185,8 @@ fn can_be_placed(number: usize, talk: &Talk, captured: &Captured, sent: &[Sent])
     let first = sent.iter().position(|sent| sent.length > 0).unwrap_or(0);
     let is_captured = |part: &Sent| sent[..first].iter().any(|sent| sent.frame.data == part.frame.data);
     let begins = talk.sent[..3].iter().all(is_captured);
-    let is_followed = captured.has(Side::Client, 0, asked) || begins_a_request(asked, talk);
+    let is_shown = |part: &Sent| sent.iter().any(|sent| sent.frame.data == part.frame.data);
+    let is_followed = captured.has(Side::Client, 0, asked) || begins_a_request(asked, talk, is_shown);
     (number > 0 || begins)
         && is_followed
         && captured.has(Side::Client, asked, said.request.end)

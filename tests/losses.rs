@@ -109,6 +109,19 @@ fn a_refused_tunnel_does_not_take_the_answer_to_a_later_request() {
 }
 
 #[test]
+fn what_follows_a_hidden_continue_is_a_body() {
+    let upload = "PUT /0 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 19\r\n\r\n";
+    let asked = Conversation::new().handshake().client(upload).server("HTTP/1.1 100 Continue\r\n\r\n");
+    // A body that is a request, and an answer that fits it.
+    let conversation = asked.client(request(1)).server(response(0)).client(request(2)).server(response(2)).close();
+    assert_eq!(say(&without(&[3, 4], &conversation)), ["GET /2 212"]);
+    let begun = Conversation::new().handshake().client(request(8)).server(response(8)).client(upload);
+    let asked = begun.server("HTTP/1.1 100 Continue\r\n\r\n").client(request(1)).server(response(0));
+    let conversation = asked.client(request(2)).server(response(2)).close();
+    assert_eq!(say(&without(&[5, 6], &conversation)), ["GET /8 218", "GET /2 212"]);
+}
+
+#[test]
 fn skipped_bytes_may_be_the_answer() {
     let chunked = "HTTP/1.1 210 X\r\nTransfer-Encoding: chunked\r\n\r\n";
     let conversation =

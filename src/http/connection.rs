@@ -7,6 +7,10 @@ use super::{HttpLimits, MessageSink, Role};
 use crate::packet::SequenceNumber;
 use crate::tcp::{Direction, Flow, Mark, Origin, StreamEvent};
 
+/// What practically every server says to a client that asks before it sends a body (RFC 9110 §15.2.1). No final response of a
+/// server that is in use is as short.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
 /// HTTP on one connection, until it is found that it is none.
 #[derive(Debug)]
 pub struct Connection {
@@ -243,6 +247,7 @@ impl Side {
         if peer.acknowledged == Some(mark.sequence) && turn == Turn::New {
             match peer.state {
                 PeerState::SaidInterim => return Proof::None,
+                PeerState::Searching if may_be_request && self.may_continue(mark, peer) => return Proof::None,
                 // What it said last may have been an interim response, too.
                 PeerState::Searching if may_be_request => return Proof::Likely,
                 PeerState::Searching | PeerState::Following => return Proof::Proven,
@@ -254,6 +259,18 @@ impl Side {
             (None, _) => false,
         };
         // What follows other bytes of the same turn may be the middle of a body.
-        if has_hidden_answer && turn == Turn::New && may_be_request { Proof::Likely } else { Proof::None }
+        let is_likely = has_hidden_answer && turn == Turn::New && may_be_request && !self.may_continue(mark, peer);
+        if is_likely { Proof::Likely } else { Proof::None }
+    }
+
+    /// Whether all that was hidden before the data at `mark` may be a [`CONTINUE`]: then that data is a body.
+    fn may_continue(&self, mark: &Mark, peer: &Peer) -> bool {
+        let later = |one: SequenceNumber, other: SequenceNumber| if one.is_after(other) { one } else { other };
+        let known = match (self.acknowledged, peer.end) {
+            (Some(received), Some(end)) => Some(later(received, end)),
+            (received, end) => received.or(end),
+        };
+        let hidden = mark.acknowledgement.zip(known).map(|(received, known)| received.distance_from(known));
+        hidden.is_some_and(|hidden| usize::try_from(hidden) == Ok(CONTINUE.len()))
     }
 }
