@@ -1,6 +1,6 @@
 //! Capture on real interfaces. Without the right to capture, the refusal must tell what to do.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
