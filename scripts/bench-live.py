@@ -153,6 +153,8 @@ def measure(network, binary, folder, load, seconds):
 
 def main():
     arguments = sys.argv[1:]
+    if not arguments or arguments[0].startswith("-"):
+        sys.exit(__doc__.strip())
     option = lambda name, default: arguments[arguments.index(name) + 1] if name in arguments else default
     missing = [tool for tool in ["ip", "nginx", "wrk"] if not shutil.which(tool)]
     if os.geteuid() != 0 or missing:

@@ -109,6 +109,8 @@ def main():
     if "--churn" in sys.argv:
         churn(float(sys.argv[sys.argv.index("--churn") + 1]))
         return 0
+    if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__.strip())
     missing = [tool for tool in ["ip", "nginx", "wrk"] if not shutil.which(tool)]
     if os.geteuid() != 0 or missing:
         print(f"skipped: needs root{' and ' + ', '.join(missing) if missing else ''}")
