@@ -421,7 +421,10 @@ fn workers_see_every_packet_once_and_both_directions_of_a_connection_together() 
                         // Sent again, by a machine that is all busy, it would come much later.
                         let before = seen.insert((ports, [ip[4], ip[5]]), packet.at);
                         let apart = before.map(|before| packet.at.saturating_since(before));
-                        assert!(apart.is_none_or(|apart| apart.as_millis() > 100), "a packet was seen twice: {apart:?}");
+                        assert!(
+                            apart.is_none_or(|apart| apart.as_millis() > 100),
+                            "a packet was seen twice: {apart:?}"
+                        );
                         of_port.entry(client).or_default().push(worker);
                     }
                 };
