@@ -206,6 +206,18 @@ fn a_heavy_stream_that_nobody_reads_is_named_until_its_connection_begins_anew() 
 }
 
 #[test]
+fn the_number_of_a_fin_is_no_missing_byte() {
+    let mut bench = Bench::new();
+    bench.handshake();
+    bench.client(1000, 5000, b"ab");
+    bench.segment(CLIENT, SERVER, 1012, Some(5000), TcpFlags::FIN, b"");
+    bench.server(5000, 1013, b"");
+    bench.wait(2 * GRACE);
+    assert_eq!(bench.table.counters().missing_bytes, 10);
+    assert_eq!((bench.recorder.client.bytes.len(), bench.recorder.client.ended), (12, true));
+}
+
+#[test]
 fn a_late_copy_of_bytes_given_up_is_ignored() {
     let mut bench = Bench::new();
     bench.handshake();
