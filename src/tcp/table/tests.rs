@@ -358,8 +358,8 @@ fn bytes_cut_by_the_snap_length_are_a_gap_at_once() {
     assert_eq!(text(&bench.recorder.client), "abc???gh");
 }
 
-#[test]
-fn the_handshake_gives_its_round_trip_time() {
+/// What a handshake tells whose SYN was sent at these times, in milliseconds, and answered 20 later.
+fn round_trip(syns: &[u64]) -> Option<Duration> {
     struct Rtt(Option<Duration>);
     impl StreamHandler for Rtt {
         type State = ();
@@ -377,13 +377,14 @@ fn the_handshake_gives_its_round_trip_time() {
     }
     let mut table = ConnectionTable::new(limits(), 0);
     let mut rtt = Rtt(None);
+    let last = syns.last().copied().unwrap_or(0);
+    let syns = syns.iter().map(|millis| (CLIENT, SERVER, 9, None, TcpFlags::SYN, &b""[..], *millis));
     let steps = [
-        (CLIENT, SERVER, 9, None, TcpFlags::SYN, &b""[..], 0),
-        (SERVER, CLIENT, 49, Some(10), TcpFlags::SYN, b"", 20),
-        (CLIENT, SERVER, 10, Some(50), TcpFlags::default(), b"", 30),
-        (CLIENT, SERVER, 10, Some(50), TcpFlags::default(), b"x", 90),
+        (SERVER, CLIENT, 49, Some(10), TcpFlags::SYN, &b""[..], last + 20),
+        (CLIENT, SERVER, 10, Some(50), TcpFlags::default(), b"", last + 30),
+        (CLIENT, SERVER, 10, Some(50), TcpFlags::default(), b"x", last + 90),
     ];
-    for (from, to, sequence, ack, flags, payload, millis) in steps {
+    for (from, to, sequence, ack, flags, payload, millis) in syns.chain(steps) {
         let segment = Segment {
             at: Timestamp::from_nanos(millis * 1_000_000),
             interface: 0,
@@ -397,7 +398,15 @@ fn the_handshake_gives_its_round_trip_time() {
         };
         table.handle(&segment, &mut rtt);
     }
-    assert_eq!(rtt.0, Some(Duration::from_millis(30)));
+    rtt.0
+}
+
+#[test]
+fn the_handshake_gives_its_round_trip_time_unless_its_syn_was_sent_again() {
+    assert_eq!(round_trip(&[0]), Some(Duration::from_millis(30)));
+    // The same packet, seen on another interface.
+    assert_eq!(round_trip(&[0, 1]), Some(Duration::from_millis(31)));
+    assert_eq!(round_trip(&[0, 1000]), None);
 }
 
 #[test]
