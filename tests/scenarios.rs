@@ -412,6 +412,16 @@ fn continue_is_not_the_answer() {
 }
 
 #[test]
+fn no_interim_response_is_the_answer_whatever_its_number() {
+    for status in [100, 102, 103, 110, 199] {
+        let interim = format!("HTTP/1.1 {status} Wait\r\n\r\n");
+        let conversation =
+            Conversation::new().handshake().client(GET).server(interim).server(OK).client(GET).server(OK);
+        assert_eq!(said(&conversation.close()), ["GET /a 200", "GET /a 200"], "{status}");
+    }
+}
+
+#[test]
 fn an_upload_is_no_request_where_the_answer_before_it_may_have_had_no_body() {
     let ends = "\r\nContent-Length: 60\r\n\r\n";
     let whole = Conversation::new()
