@@ -117,7 +117,7 @@ async fn export_all(receiver: ExchangeReceiver, counters: &Arc<ExportCounters>) 
         Spans { builder: SpanBuilder::new(config.spans), local: Arc::new(NoAddresses), resource: config.resource };
     let (_stop, stopped) = watch::channel(false);
     let destination = Destination::open(&config.export.output).unwrap();
-    export::run(receiver, spans, destination, config.export, counters.clone(), stopped).await.unwrap();
+    export::run(receiver, spans, destination, None, config.export, counters.clone(), stopped).await.unwrap();
 }
 
 fn number(point: &NumberDataPoint) -> f64 {

@@ -171,7 +171,7 @@ fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
         .with_callback(move |observer| {
             let now = source.snapshot();
             observer.observe(now.spans_exported, &with);
-            for reason in [DropReason::Rejected, DropReason::Refused, DropReason::Shutdown] {
+            for reason in [DropReason::Rejected, DropReason::Refused, DropReason::Shutdown, DropReason::Spool] {
                 let mut with = with.to_vec();
                 with.push(KeyValue::new("error.type", reason.label()));
                 observer.observe(now.dropped(reason), &with);
@@ -208,7 +208,8 @@ fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
         .with_callback(move |observer| {
             let now = source.snapshot();
             let dropped = now.dropped(DropReason::QueueFull);
-            let handed = now.exchanges_received.saturating_sub(now.spans_sampled_out + now.spans_waiting + dropped);
+            let kept = now.spans_sampled_out + now.spans_waiting + now.spans_spooled + dropped;
+            let handed = (now.exchanges_received + now.spans_recovered).saturating_sub(kept);
             observer.observe(handed + now.spans_in_flight, &processor);
             let mut with = processor.to_vec();
             with.push(KeyValue::new("error.type", DropReason::QueueFull.label()));
