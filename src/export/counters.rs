@@ -67,7 +67,7 @@ pub struct ExportCounters {
     /// Why spans wait, while they do.
     obstacle: Mutex<Option<String>>,
     /// Takes the time of every batch; none when nobody asks.
-    operations: OnceLock<Histogram<f64>>,
+    operations: OnceLock<(Histogram<f64>, Vec<KeyValue>)>,
 }
 
 /// What [`ExportCounters`] said at one moment.
@@ -143,15 +143,17 @@ impl ExportCounters {
         }
     }
 
-    /// From now on `histogram` takes the seconds from the first attempt to send a batch to the last answer.
-    pub fn measure_operations(&self, histogram: Histogram<f64>) {
-        let _ = self.operations.set(histogram);
+    /// From now on `histogram` takes the seconds from the first attempt to send a batch to the last answer, each with
+    /// `attributes`.
+    pub fn measure_operations(&self, histogram: Histogram<f64>, attributes: Vec<KeyValue>) {
+        let _ = self.operations.set((histogram, attributes));
     }
 
     pub(super) fn operation(&self, time: Duration, error: Option<&'static str>) {
-        if let Some(histogram) = self.operations.get() {
+        if let Some((histogram, attributes)) = self.operations.get() {
             let error = error.map(|error| KeyValue::new("error.type", error));
-            histogram.record(time.as_secs_f64(), error.as_slice());
+            let attributes: Vec<KeyValue> = attributes.iter().cloned().chain(error).collect();
+            histogram.record(time.as_secs_f64(), &attributes);
         }
     }
 
