@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::packet::SequenceNumber;
-use crate::tcp::{Direction, Flow, Origin, StreamEvent};
+use crate::tcp::{Direction, Flow, Origin, Past, StreamEvent};
 
 /// Messages in short: heads by their start, bytes summed per message.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl MessageSink for Recorder {
     fn message(&mut self, message: Message, _: &Mark) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let line = match message {
-            Message::RequestHead(head, _) => {
+            Message::RequestHead(head, ..) => {
                 self.requests.push(text(head.method()));
                 self.open[0] = (0, 0, 0);
                 let cut = if head.is_complete() { "" } else { " cut" };
@@ -122,6 +122,7 @@ impl Bench {
             handshake_rtt: None,
             retransmits: 0,
             origin: self.origin,
+            past: Past::Unknown,
             opener: None,
             beginnings,
         }
