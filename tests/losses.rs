@@ -249,3 +249,28 @@ fn a_client_that_goes_after_its_answer_waited_for_it() {
     // A server may close the connection with answers still to come.
     assert_eq!(say(&run(&answered.fin(Side::Server).frames).0), ["GET /0 210 !"]);
 }
+
+#[test]
+fn what_follows_an_interim_response_to_a_lost_upload_is_a_body() {
+    let upload = "PUT /0 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 19\r\n\r\n";
+    let begun = Conversation::new().handshake().client(request(8)).server(response(8)).client(upload);
+    let asked = begun.server("HTTP/1.1 100 Continue\r\n\r\n").client(request(1)).server(response(0));
+    let conversation = asked.client(request(2)).server(response(2)).close();
+    assert_eq!(say(&without(&[5], &conversation)), ["GET /8 218", "GET /2 212"]);
+}
+
+#[test]
+fn an_answer_proves_none_of_several_texts_that_look_like_requests() {
+    let upload = "PUT /0 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 38\r\n\r\n";
+    let begun = Conversation::new().handshake().client(request(8)).server(response(8)).client(upload);
+    let asked = begun.server("HTTP/1.1 100 Go on, please\r\n\r\n").client(request(1)).client(request(2));
+    let conversation = asked.server(response(0)).client(request(3)).server(response(3)).close();
+    assert_eq!(say(&without(&[5, 6], &conversation)), ["GET /8 218", "GET /3 213"]);
+}
+
+#[test]
+fn whose_answer_cannot_be_told_did_not_fail() {
+    // The answers to other requests of the same burst may have come before the reset.
+    let asked = Conversation::new().client(request(0)).client(request(1)).rst(Side::Server);
+    assert_eq!(say(&run(&asked.frames).0), ["GET /0 - !", "GET /1 - !"]);
+}

@@ -444,3 +444,16 @@ fn the_first_direction_that_tells_decides_what_the_other_carries() {
     let counters = &bench.recorder.counters;
     assert_eq!((counters.requests, counters.responses, counters.opaque_connections), (1, 0, 0));
 }
+
+#[test]
+fn a_folded_header_line_is_one_line_of_both_heads() {
+    let lines = "X-Long: one\r\n two\r\n\tthree\r\n  four\nX-Next: z\r\n\r\n";
+    let request = RequestHead::parse(format!("GET / HTTP/1.1\r\n{lines}").as_bytes()).unwrap();
+    let response = ResponseHead::parse(format!("HTTP/1.1 200 OK\r\n{lines}").as_bytes()).unwrap();
+    for (long, next, all) in [
+        (request.header("x-long"), request.header("x-next"), request.headers().count()),
+        (response.header("x-long"), response.header("x-next"), response.headers().count()),
+    ] {
+        assert_eq!((long, next, all), (Some(&b"one   two  \tthree    four"[..]), Some(&b"z"[..]), 2));
+    }
+}

@@ -295,7 +295,6 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             self.pairing.loss.seen = true;
             self.pairing.answered_hidden = false;
             self.emit_first(Outcome::Unknown, None);
-            self.pairing.open.iter_mut().for_each(|open| open.uncertain = true);
         }
         let burst = self.pairing.note_pipelining(mark, standing, self.flow.origin);
         if burst == Burst::Pipelined {
