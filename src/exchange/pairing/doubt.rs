@@ -74,18 +74,18 @@ impl Pairing {
 
     /// Looks at a request that begins at `mark`: whether its client had received just the responses that were seen, and
     /// nothing is missing between it and what they answered; and what it tells of the exchange that is held back.
-    pub(super) fn note_turn(&mut self, mark: &Mark, opening: Opening, flow: &Flow) -> (bool, Option<Finding>) {
+    pub(super) fn note_turn(&mut self, mark: &Mark, opening: Opening, flow: &Flow) -> (Opening, Option<Finding>) {
         if self.trust == Trust::Unseen {
             let may_be_late = flow.origin == Origin::Joined && flow.past == Past::Unknown;
             self.trust = if may_be_late { Trust::Doubtful } else { Trust::Sure };
         }
         let goes_on = std::mem::replace(&mut self.unbroken, true);
         let had_just_this = self.response_end.is_some() && self.response_end == mark.acknowledgement;
-        let follows = opening == Opening::InStep || (goes_on && had_just_this);
-        let Some(held) = &mut self.held else { return (follows, None) };
-        if follows || held.is_followed {
+        let opening = if goes_on && had_just_this { Opening::InStep } else { opening };
+        let Some(held) = &mut self.held else { return (opening, None) };
+        if opening == Opening::InStep || held.is_followed {
             held.is_followed = true;
-            return (follows, None);
+            return (opening, None);
         }
         let had_less = matches!(
             (self.response_end, mark.acknowledgement),
@@ -93,7 +93,7 @@ impl Pairing {
         );
         // What was lost before it may hold the turn that the next response answers.
         let finding = if had_less { Some(Finding::Refuted) } else { goes_on.then_some(Finding::Undecided) };
-        (false, finding)
+        (opening, finding)
     }
 
     /// Requests were lost, or what was read was none.
@@ -106,7 +106,10 @@ impl Pairing {
     /// A response fits the first open exchange: together with the one before it, it makes a turn.
     pub(super) fn note_answered(&mut self) {
         let makes_turn = std::mem::replace(&mut self.has_answered, true);
-        if makes_turn && self.trust == Trust::Doubtful && self.open.front().is_some_and(|first| first.follows) {
+        if makes_turn
+            && self.trust == Trust::Doubtful
+            && self.open.front().is_some_and(|first| first.opening == Opening::InStep)
+        {
             self.trust = Trust::Sure;
         }
     }
@@ -120,7 +123,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         let answered = open.answer.as_ref().map_or(open.transfer.last_byte, |answer| answer.transfer.last_byte);
         let until = answered.max(open.transfer.last_byte).saturating_add(PATIENCE);
         let retransmits = self.retransmits_of(&open);
-        let (received, is_followed) = (self.pairing.answered_to, open.follows);
+        let (received, is_followed) = (self.pairing.answered_to, open.opening == Opening::InStep);
         self.pairing.held = Some(Box::new(Held { open, received, until, retransmits, is_followed }));
     }
 

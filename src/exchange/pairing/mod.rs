@@ -72,7 +72,7 @@ struct Open {
     /// A loss before it may have hidden other requests whose responses are still to come.
     uncertain: bool,
     /// Its client had received just the responses that were seen, and nothing before it is missing.
-    follows: bool,
+    opening: Opening,
     retransmits_before: u32,
 }
 
@@ -284,7 +284,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         }
         self.pairing.client = Some(self.direction);
         self.request_done();
-        let (follows, finding) = self.pairing.note_turn(mark, opening, self.flow);
+        let (opening, finding) = self.pairing.note_turn(mark, opening, self.flow);
         if let Some(finding) = finding {
             self.release(finding);
         }
@@ -320,7 +320,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             incomplete,
             standing,
             uncertain,
-            follows,
+            opening,
             retransmits_before: self.flow.retransmits,
         });
     }

@@ -337,7 +337,7 @@ impl<S> ConnectionTable<S> {
             Verdict::Open(interest) => interest,
         };
         let deadline = self.now.saturating_add(self.limits.loss_grace);
-        if let Some(deadline) = streams.watch_loss(deadline).or(H::waits(&streams.state).then_some(deadline))
+        if let Some(deadline) = streams.watch_loss(deadline).or_else(|| H::waits(&streams.state).then_some(deadline))
             && !streams.timer_armed
         {
             streams.timer_armed = true;
