@@ -2,7 +2,7 @@
 
 use crate::agent;
 use crate::laboratory::wait_for;
-use crate::process::Setup;
+use crate::process::{Protocol, Setup};
 use crate::received::{count, ids};
 use crate::stream::{ids as sent, steady};
 use crate::support::files::pcap;
@@ -14,10 +14,10 @@ const RELAY: &str = "tests/collector/relay.yaml";
 fn a_relay_takes_every_span_to_the_next_server_once() {
     let Some(last) = Setup::new(&[SYNCHRONOUS]) else { return };
     let Some(mut relay) = Setup::new(&[SYNCHRONOUS, RELAY]) else { return };
-    relay.set("NEXT", format!("127.0.0.1:{}", last.grpc));
+    relay.set("NEXT", last.address(Protocol::Grpc));
     let (_last, _relay) = (last.start(), relay.start());
     let frames = steady(4000);
-    let endpoint = format!("http://127.0.0.1:{}", relay.grpc);
+    let endpoint = relay.endpoint(Protocol::Grpc);
     let outcome = agent::read(&pcap(&frames), &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
     outcome.is_well();
     // Acknowledged is written: nothing is waited for.
@@ -28,11 +28,11 @@ fn a_relay_takes_every_span_to_the_next_server_once() {
 fn a_server_behind_the_relay_that_comes_late_is_waited_for() {
     let Some(last) = Setup::new(&[SYNCHRONOUS]) else { return };
     let Some(mut relay) = Setup::new(&[SYNCHRONOUS, RELAY]) else { return };
-    relay.set("NEXT", format!("127.0.0.1:{}", last.grpc));
+    relay.set("NEXT", last.address(Protocol::Grpc));
     let _relay = relay.start();
     let frames = steady(2000);
     let capture = pcap(&frames);
-    let endpoint = format!("http://127.0.0.1:{}", relay.grpc);
+    let endpoint = relay.endpoint(Protocol::Grpc);
     let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint), ("AGENT_SHUTDOWN_TIMEOUT", "60s".to_owned())];
     let outcome = std::thread::scope(|scope| {
         let reader = scope.spawn(|| {

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::agent;
 use crate::laboratory::wait_for;
-use crate::process::{Setup, file};
+use crate::process::{Protocol, Setup, file};
 use crate::received::{batches, count, ids};
 use crate::stream::{ids as sent, steady};
 
@@ -17,7 +17,7 @@ const SYNCHRONOUS: &str = "tests/collector/synchronous.yaml";
 fn gateway() -> Option<(Setup, Setup)> {
     let honeycomb = Setup::new(&[SYNCHRONOUS])?;
     let mut gateway = Setup::new(&[GATEWAY])?;
-    gateway.set("HONEYCOMB_API_ENDPOINT", format!("127.0.0.1:{}", honeycomb.grpc));
+    gateway.set("HONEYCOMB_API_ENDPOINT", honeycomb.address(Protocol::Grpc));
     gateway.set("HONEYCOMB_INSECURE", "true");
     gateway.set("HONEYCOMB_API_KEY", "hcaik_of_the_gateway");
     Some((gateway, honeycomb))
@@ -35,7 +35,7 @@ fn the_collector_finds_no_fault_in_any_of_them() {
 fn a_laptops_collector_prints_every_span_and_writes_it() {
     let Some(setup) = Setup::new(&[LAPTOP]) else { return };
     let _collector = setup.start();
-    let endpoint = format!("http://127.0.0.1:{}", setup.grpc);
+    let endpoint = setup.endpoint(Protocol::Grpc);
     let capture = fs::read(file("examples/shop.pcap")).unwrap();
     let outcome = agent::read(&capture, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
     outcome.is_well();
@@ -49,7 +49,7 @@ fn a_laptops_collector_prints_every_span_and_writes_it() {
 fn a_gateway_passes_on_what_comes() {
     let Some((gateway, honeycomb)) = gateway() else { return };
     let (_honeycomb, _gateway) = (honeycomb.start(), gateway.start());
-    let endpoint = format!("http://127.0.0.1:{}", gateway.grpc);
+    let endpoint = gateway.endpoint(Protocol::Grpc);
     let frames = steady(5000);
     let capture = crate::support::files::pcap(&frames);
     let outcome = agent::read(&capture, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
@@ -64,7 +64,7 @@ fn a_gateway_passes_on_what_comes() {
 #[test]
 fn a_gateway_keeps_what_it_acknowledged_while_honeycomb_is_away_and_when_it_is_killed() {
     let Some((gateway, honeycomb)) = gateway() else { return };
-    let endpoint = format!("http://127.0.0.1:{}", gateway.grpc);
+    let endpoint = gateway.endpoint(Protocol::Grpc);
     let frames = steady(20_000);
     let capture = crate::support::files::pcap(&frames);
     let killed = gateway.start();

@@ -1,7 +1,7 @@
 //! Paths of 16 KiB, headers of 1 MiB, bytes that are no UTF-8 → what a real Collector takes of them.
 
 use crate::agent;
-use crate::process::Setup;
+use crate::process::{Protocol, Setup};
 use crate::received::{spans, text};
 use crate::support::Conversation;
 use crate::support::files::pcap;
@@ -12,7 +12,7 @@ const SYNCHRONOUS: &str = "tests/collector/synchronous.yaml";
 fn received(request: &[u8], variables: &[(&str, &str)]) -> Option<serde_json::Value> {
     let setup = Setup::new(&[SYNCHRONOUS])?;
     let _collector = setup.start();
-    let endpoint = format!("http://127.0.0.1:{}", setup.grpc);
+    let endpoint = setup.endpoint(Protocol::Grpc);
     let conversation = Conversation::new().handshake().client(request);
     let conversation = conversation.server("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").close();
     let variables = [&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())][..], variables].concat();
@@ -48,7 +48,7 @@ fn a_header_of_1_mib_arrives_as_far_as_a_backend_takes_it() {
 fn a_header_of_1_mib_beyond_the_bound_of_a_head_costs_no_other_exchange() {
     let Some(setup) = Setup::new(&[SYNCHRONOUS]) else { return };
     let _collector = setup.start();
-    let endpoint = format!("http://127.0.0.1:{}", setup.grpc);
+    let endpoint = setup.endpoint(Protocol::Grpc);
     let large = format!("GET /large HTTP/1.1\r\nHost: shop.example\r\nX-Large: {}\r\n\r\n", "l".repeat(1 << 20));
     let response = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let mut frames = Conversation::new().handshake().client(large).server(response).close().frames;

@@ -5,7 +5,7 @@ use std::process::{ChildStdin, Stdio};
 
 use crate::laboratory::web::{beside, python};
 use crate::laboratory::{Agent, Namespace, Running, join};
-use crate::process::Setup;
+use crate::process::{Protocol, Setup};
 
 /// Two namespaces with a Collector for one of them; none where they cannot be had.
 pub struct Place {
@@ -24,7 +24,7 @@ impl Place {
 
     /// The agent, exporting to where the Collector is, or will be.
     pub fn agent(&self, folder: &Path, variables: &[(&str, &str)], flags: &[&str]) -> Agent {
-        let endpoint = format!("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:{}", self.setup.grpc);
+        let endpoint = format!("OTEL_EXPORTER_OTLP_ENDPOINT={}", self.setup.endpoint(Protocol::Grpc));
         let mut program = vec![endpoint, "OTEL_METRICS_EXPORTER=none".to_owned()];
         program.extend(variables.iter().map(|(name, value)| format!("{name}={value}")));
         program.push(env!("CARGO_BIN_EXE_network-agent").to_owned());

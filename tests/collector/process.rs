@@ -30,6 +30,23 @@ pub fn file(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// How the agent speaks to a Collector.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    Grpc,
+    Http,
+}
+
+impl Protocol {
+    /// As `OTEL_EXPORTER_OTLP_PROTOCOL` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http/protobuf",
+        }
+    }
+}
+
 /// How a Collector is started, once or again and again.
 pub struct Setup {
     binary: PathBuf,
@@ -37,7 +54,8 @@ pub struct Setup {
     variables: Vec<(String, String)>,
     namespace: Option<String>,
     folder: TempDir,
-    pub grpc: u16,
+    grpc: u16,
+    http: u16,
 }
 
 impl Setup {
@@ -60,7 +78,7 @@ impl Setup {
         ];
         let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let configurations = configurations.iter().map(|path| file(path)).collect();
-        Some(Self { binary, configurations, variables, namespace: None, folder, grpc })
+        Some(Self { binary, configurations, variables, namespace: None, folder, grpc, http })
     }
 
     /// With a variable more, or another value for one.
@@ -73,6 +91,20 @@ impl Setup {
     pub fn within(mut self, namespace: &Namespace) -> Self {
         self.namespace = Some(namespace.name.clone());
         self
+    }
+
+    /// Where it takes spans, host and port.
+    pub fn address(&self, protocol: Protocol) -> String {
+        let port = match protocol {
+            Protocol::Grpc => self.grpc,
+            Protocol::Http => self.http,
+        };
+        format!("localhost:{port}")
+    }
+
+    /// The same without TLS, as `OTEL_EXPORTER_OTLP_ENDPOINT` has it.
+    pub fn endpoint(&self, protocol: Protocol) -> String {
+        format!("http://{}", self.address(protocol))
     }
 
     /// What the exporter `file` writes.

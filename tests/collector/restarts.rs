@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::agent::{self, counter};
 use crate::laboratory::{Running, run, wait_for};
 use crate::live::Place;
-use crate::process::Setup;
+use crate::process::{Protocol, Setup};
 use crate::received::{batches, count, ids};
 use crate::stream::{Pace, ids as sent, streaming};
 use crate::support::Frame;
@@ -65,11 +65,21 @@ fn assert_none_is_missing(frames: &[Frame], output: &Path) {
 
 #[test]
 fn a_collector_killed_ten_times_under_5000_exchanges_a_second_misses_none() {
+    killed(Protocol::Grpc);
+}
+
+#[test]
+fn a_collector_killed_ten_times_that_takes_http_misses_none() {
+    killed(Protocol::Http);
+}
+
+fn killed(protocol: Protocol) {
     let Some(setup) = Setup::new(&[SYNCHRONOUS]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let messages = folder.path().join("messages");
-    let endpoint = format!("http://127.0.0.1:{}", setup.grpc);
-    let mut command = agent::command(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
+    let (endpoint, name) = (setup.endpoint(protocol), protocol.name());
+    let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("OTEL_EXPORTER_OTLP_PROTOCOL", name)];
+    let mut command = agent::command(&variables);
     command.args(["--export", "otlp", "--read", "-"]).stdin(Stdio::piped()).stdout(Stdio::null());
     let mut agent = Running::start(command.stderr(File::create(&messages).unwrap()));
     let begun = Instant::now();

@@ -5,18 +5,21 @@ use std::fs;
 use serde_json::Value;
 
 use crate::agent::{self, Outcome};
-use crate::process::{Setup, file};
+use crate::process::{Protocol, Setup, file};
 use crate::received::{batches, contents, spans};
 
 const SYNCHRONOUS: &str = "tests/collector/synchronous.yaml";
 const TLS: &str = "tests/collector/tls.yaml";
 const MUTUAL: &str = "tests/collector/mutual.yaml";
 
+const HTTP: (&str, &str) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+
 /// Exports a sample to a Collector so configured; none where there is no Collector.
 fn export(configurations: &[&str], scheme: &str, variables: &[(&str, &str)]) -> Option<(Setup, Outcome)> {
     let setup = Setup::new(configurations)?;
     let _collector = setup.start();
-    let endpoint = format!("{scheme}://localhost:{}", setup.grpc);
+    let protocol = if variables.contains(&HTTP) { Protocol::Http } else { Protocol::Grpc };
+    let endpoint = format!("{scheme}://{}", setup.address(protocol));
     let variables = [&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())][..], variables].concat();
     let outcome = agent::read(&sample(), &variables);
     Some((setup, outcome))
@@ -57,9 +60,26 @@ fn zstd_takes_every_span() {
 }
 
 #[test]
+fn http_takes_every_span() {
+    arrives(&[SYNCHRONOUS], "http", &[HTTP]);
+}
+
+#[test]
+fn http_with_gzip_takes_every_span() {
+    arrives(&[SYNCHRONOUS], "http", &[HTTP, ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
+}
+
+#[test]
+fn http_with_zstd_takes_every_span() {
+    arrives(&[SYNCHRONOUS], "http", &[HTTP, ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd")]);
+}
+
+#[test]
 fn tls_with_an_authority_of_its_own_takes_every_span() {
     let authority = file("tests/tls/ca.pem").display().to_string();
-    arrives(&[SYNCHRONOUS, TLS], "https", &[("OTEL_EXPORTER_OTLP_CERTIFICATE", &authority)]);
+    let variables = [("OTEL_EXPORTER_OTLP_CERTIFICATE", authority.as_str()), HTTP];
+    arrives(&[SYNCHRONOUS, TLS], "https", &variables[..1]);
+    arrives(&[SYNCHRONOUS, TLS], "https", &variables);
 }
 
 #[test]
@@ -70,7 +90,9 @@ fn mutual_tls_takes_every_span() {
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", authority.as_str()),
         ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", &certificate),
         ("OTEL_EXPORTER_OTLP_CLIENT_KEY", &key),
+        HTTP,
     ];
+    arrives(&[SYNCHRONOUS, TLS, MUTUAL], "https", &variables[..3]);
     arrives(&[SYNCHRONOUS, TLS, MUTUAL], "https", &variables);
 }
 
