@@ -17,7 +17,7 @@ use crate::check::describe;
 use crate::config::{Config, Mode};
 use crate::debugging;
 use crate::export::otlp::OtlpConfig;
-use crate::export::{self, Destination, ExportCounters, ExportError, OutputConfig, Spans};
+use crate::export::{self, Destination, ExportCounters, ExportError, OutputConfig, Spans, Spool};
 use crate::metadata::{HostAddresses, NoAddresses};
 use crate::privileges;
 use crate::signals::Signals;
@@ -104,6 +104,14 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         Ok(sources) => sources,
         Err(error) => return Ok(report(&error)),
     };
+    // With the rights that are left: those that its files will be written with.
+    let spool = match config.export.spool.as_ref().map(Spool::open).transpose() {
+        Ok(spool) => spool,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Ok(failure(&error));
+        }
+    };
     announce(&config);
     let stop = Stop::default();
     let (sender, receiver) = worker::exchange_queue(config.export.batch.queue_bytes, config.export.batch.when_full);
@@ -117,7 +125,7 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         local: local_addresses(&config),
         resource: config.resource.clone(),
     };
-    let exporting = export::run(receiver, spans, destination, config.export.clone(), counters.clone(), stopped);
+    let exporting = export::run(receiver, spans, destination, spool, config.export.clone(), counters.clone(), stopped);
     let mut export_task = tokio::spawn(exporting);
     let size = match &config.source {
         SourceConfig::File(file) => capture::size(file),

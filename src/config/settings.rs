@@ -194,6 +194,22 @@ pub const SETTINGS: &[Setting] = &[
     ),
     flag(
         Export,
+        "AGENT_SPOOL_DIRECTORY",
+        "spool-directory",
+        "FOLDER",
+        "",
+        "Where spans beyond AGENT_QUEUE_BYTES wait on the disk through a long outage, and a restart of the agent",
+    ),
+    flag(
+        Export,
+        "AGENT_SPOOL_BYTES",
+        "spool-bytes",
+        "BYTES",
+        "1GiB",
+        "The most that they take there; beyond it the oldest are dropped and counted",
+    ),
+    flag(
+        Export,
         "AGENT_EXPORT_CONCURRENCY",
         "export-concurrency",
         "NUMBER",

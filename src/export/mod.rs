@@ -18,6 +18,7 @@ mod merge;
 pub mod otlp;
 mod output;
 mod pretty;
+mod spool;
 mod task;
 mod terminal;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use counters::{DropReason, ExportCounters, ExportSnapshot};
 pub use json::JsonFormat;
 pub use merge::MergeConfig;
 pub use pretty::PrettyFormat;
+pub use spool::{Position, Spool, SpoolConfig};
 
 use merge::Merger;
 use otlp::{OtlpExporter, OtlpFormat};
@@ -46,6 +48,8 @@ pub struct ExportConfig {
     pub batch: BatchConfig,
     /// How long an exchange waits for its other views.
     pub merge: MergeConfig,
+    /// Where what memory cannot hold waits, if anywhere.
+    pub spool: Option<SpoolConfig>,
     /// `AGENT_SHUTDOWN_TIMEOUT`: how long the last flush may take.
     pub shutdown_timeout: Duration,
 }
@@ -219,7 +223,8 @@ impl Destination {
     }
 }
 
-/// Exports what comes out of `queue` to `destination` until it is closed and everything has gone out.
+/// Exports what comes out of `queue` to `destination` until it is closed and everything has gone out. What memory cannot
+/// hold waits in `spool`, if there is one, and so does what did not go out in time.
 ///
 /// When `stop` turns true, [`ExportConfig::shutdown_timeout`] is all the time that is left. When the queue ends by
 /// itself, as that of a file does, patience ends only when so much time has passed without an answer.
@@ -234,6 +239,7 @@ pub async fn run(
     queue: ExchangeReceiver,
     spans: Spans,
     destination: Destination,
+    spool: Option<Spool>,
     config: ExportConfig,
     counters: Arc<ExportCounters>,
     stop: watch::Receiver<bool>,
@@ -247,7 +253,9 @@ pub async fn run(
     }
     let feed = Feed { queue, merger: Merger::new(merge), spans, counters: counters.clone() };
     match destination {
-        Destination::Otlp(exporter) => Task::new(feed, otlp_format, exporter, &config, counters).run(stop).await,
+        Destination::Otlp(exporter) => {
+            Task::new(feed, otlp_format, exporter, &config, counters).with_spool(spool).run(stop).await
+        }
         Destination::Json => {
             let format = JsonFormat::new(&resource);
             let exporter = WriterExporter::standard_output();

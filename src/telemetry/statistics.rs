@@ -208,6 +208,12 @@ impl Statistics {
             Row::gauge("export.spans_in_flight", export.spans_in_flight, "spans sent and not answered yet"),
             Row::gauge("export.waiting_bytes", export.waiting_bytes, "bytes of batches that wait"),
         ];
+        rows.extend([
+            Row::count("export.spans_recovered", export.spans_recovered, "spans that an earlier run left in the spool"),
+            Row::count("export.spans_stored", export.spans_stored, "spans written to the spool"),
+            Row::gauge("export.spans_spooled", export.spans_spooled, "spans waiting in the spool"),
+            Row::gauge("export.spool_bytes", export.spool_bytes, "bytes of the spool's files"),
+        ]);
         for reason in DropReason::ALL {
             let name = format!("export.spans_dropped.{}", reason.label());
             rows.push(Row::loss(name, export.dropped(reason), words_for(reason)));
@@ -228,6 +234,7 @@ const fn words_for(reason: DropReason) -> &'static str {
         DropReason::Rejected => "spans rejected by the destination",
         DropReason::Refused => "spans refused by the destination",
         DropReason::Shutdown => "spans not sent when the agent ended",
+        DropReason::Spool => "spans lost in the spool: raise AGENT_SPOOL_BYTES",
     }
 }
 
