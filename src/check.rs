@@ -73,8 +73,10 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
     }
     lines.push(("destination", destination(&config.export.output)));
     if let OutputConfig::Otlp(otlp) = &config.export.output {
-        for (name, _) in &otlp.headers {
-            lines.push(("header", format!("{name}: ********")));
+        for (name, value) in &otlp.headers {
+            // A token that ends in = and was given without a name stands where a name does.
+            let is_name = !value.reveal().trim_matches('=').is_empty();
+            lines.push(("header", format!("{}: ********", if is_name { name } else { "********" })));
         }
         lines.push(("protocol", otlp.protocol.name().to_owned()));
         lines
