@@ -8,6 +8,7 @@ use crate::time::Timestamp;
 
 mod attributes;
 mod build;
+mod endpoint;
 mod forwarded;
 mod legacy;
 mod redact;
@@ -16,6 +17,10 @@ mod semconv;
 mod target;
 
 pub use build::SpanBuilder;
+pub use endpoint::{
+    Container, Endpoint, EndpointLookup, Label, Labels, Node, Owner, OwnerKind, Pod, Service, ServicePort, TargetPort,
+    Template, Uid,
+};
 
 pub use crate::exchange::trace_context::Propagator;
 
