@@ -16,6 +16,7 @@ use crate::capture::{self, CaptureError, PacketSource, SourceConfig, default_fil
 use crate::check::describe;
 use crate::config::{Config, Mode};
 use crate::debugging;
+use crate::export::otlp::OtlpConfig;
 use crate::export::{self, Destination, ExportCounters, ExportError, OutputConfig, Spans};
 use crate::metadata::{HostAddresses, NoAddresses};
 use crate::privileges;
@@ -110,6 +111,7 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
     let counters = Arc::<ExportCounters>::default();
     let (stop_export, stopped) = watch::channel(false);
     report_on_itself(&config, &crew, &counters);
+    destination.check_key(counters.clone());
     let spans = Spans {
         builder: SpanBuilder::new(config.spans.clone()),
         local: local_addresses(&config),
@@ -245,17 +247,24 @@ async fn leave_out_own_export(config: &mut Config) {
     if config.own_filter {
         return;
     }
-    let metrics = config.metrics.as_ref().map(|metrics| &metrics.destination.endpoint);
-    let metrics = metrics.filter(|endpoint| **endpoint != otlp.endpoint);
-    let (mut found, more) = tokio::join!(addresses(Some(&otlp.endpoint)), addresses(metrics));
+    let metrics = config.metrics.as_ref().map(|metrics| connects_to(&metrics.destination));
+    let metrics = metrics.filter(|endpoint| endpoint.authority() != connects_to(otlp).authority());
+    let (mut found, more) = tokio::join!(addresses(Some(connects_to(otlp))), addresses(metrics));
     found.extend(more);
     live.filter = default_filter(&found);
+}
+
+/// Whom the agent connects to: the proxy, if there is one.
+fn connects_to(otlp: &OtlpConfig) -> &http::Uri {
+    otlp.proxy.as_ref().map_or(&otlp.endpoint, |proxy| &proxy.uri)
 }
 
 /// Where connections to `endpoint` go now; nowhere when its name does not resolve.
 async fn addresses(endpoint: Option<&http::Uri>) -> Vec<SocketAddr> {
     let Some(endpoint) = endpoint else { return Vec::new() };
-    let (Some(host), Some(port)) = (endpoint.host(), endpoint.port_u16()) else { return Vec::new() };
+    let usual = if endpoint.scheme_str() == Some("https") { 443 } else { 80 };
+    let Some(host) = endpoint.host() else { return Vec::new() };
+    let port = endpoint.port_u16().unwrap_or(usual);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let lookup = tokio::time::timeout(Duration::from_secs(2), tokio::net::lookup_host((host, port))).await;
     match lookup {

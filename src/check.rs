@@ -65,6 +65,9 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
         for (name, _) in &otlp.headers {
             lines.push(("header", format!("{name}: ********")));
         }
+        lines.push(("protocol", otlp.protocol.name().to_owned()));
+        lines
+            .extend(otlp.proxy.as_ref().map(|proxy| ("proxy", proxy.uri.to_string().trim_end_matches('/').to_owned())));
         lines.push(("compression", format!("{:?}", otlp.compression).to_ascii_lowercase()));
         lines.push(("timeout", format!("{:?}", otlp.timeout)));
         lines.push(("requests in flight", otlp.concurrency.to_string()));

@@ -116,7 +116,7 @@ impl Resolver<'_> {
         let is_secret = SETTINGS.iter().any(|setting| setting.variable == variable && setting.is_secret());
         let (setting, value) = match self.raw.get(variable) {
             Some(given) if is_secret => (given.origin.clone(), "********".to_owned()),
-            Some(given) if variable.ends_with("_ENDPOINT") => {
+            Some(given) if variable.ends_with("_ENDPOINT") || variable.ends_with("_PROXY") => {
                 (given.origin.clone(), values::without_userinfo(&given.text))
             }
             Some(given) => (given.origin.clone(), given.text.clone()),
@@ -248,6 +248,7 @@ impl Resolver<'_> {
                 max_bytes: 3 << 20,
                 delay: delay.saturating_sub(merge.patience.unwrap_or_default()),
                 queue_bytes: self.own("AGENT_QUEUE_BYTES", values::size).unwrap_or(32 << 20),
+                queue_spans: self.otel("OTEL_BSP_MAX_QUEUE_SIZE", values::count),
                 when_full: if is_file { WhenFull::Wait } else { WhenFull::Drop },
             },
             merge,

@@ -5,7 +5,7 @@
 pub struct Setting {
     /// The environment variable.
     pub variable: &'static str,
-    /// The flag, without dashes; `None` for variables that the OpenTelemetry specification defines.
+    /// The flag, without dashes; `None` for variables that others define.
     pub flag: Option<&'static str>,
     /// What the value is called in the help; empty for a switch, which takes `true` or `false`.
     pub value: &'static str,
@@ -34,6 +34,8 @@ pub enum Group {
     Messages,
     /// Variables of the OpenTelemetry specification.
     OpenTelemetry,
+    /// Variables that many programs know: the way to the destination.
+    Proxy,
 }
 
 impl Group {
@@ -47,6 +49,7 @@ impl Group {
             Self::Limits => "Limits",
             Self::Messages => "Messages",
             Self::OpenTelemetry => "OpenTelemetry variables",
+            Self::Proxy => "Proxy variables, in upper or lower case",
         }
     }
 }
@@ -54,7 +57,8 @@ impl Group {
 impl Setting {
     /// Whether its value must never be shown.
     pub fn is_secret(&self) -> bool {
-        self.variable == "HONEYCOMB_API_KEY" || self.variable.ends_with("_HEADERS") && self.flag.is_none()
+        self.variable == "HONEYCOMB_API_KEY"
+            || self.variable.ends_with("_HEADERS") && self.group == Group::OpenTelemetry
     }
 
     /// Whether it is a switch.
@@ -80,6 +84,10 @@ const fn flag(
 
 const fn otel(variable: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting { variable, flag: None, value: "VALUE", default, group: Group::OpenTelemetry, help }
+}
+
+const fn proxy(variable: &'static str, help: &'static str) -> Setting {
+    Setting { variable, flag: None, value: "VALUE", default: "", group: Group::Proxy, help }
 }
 
 use Group::{Export, Identity, Limits, Messages, Source, Spans};
@@ -388,7 +396,7 @@ pub const SETTINGS: &[Setting] = &[
         "At the end print every counter to standard error: table or json",
     ),
     otel("OTEL_EXPORTER_OTLP_ENDPOINT", "", "An OTLP server; beats HONEYCOMB_API_ENDPOINT"),
-    otel("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "grpc is what this version speaks"),
+    otel("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "grpc or http/protobuf"),
     otel("OTEL_EXPORTER_OTLP_HEADERS", "", "name=value,… sent with every request"),
     otel("OTEL_EXPORTER_OTLP_COMPRESSION", "", "gzip, zstd or none; gzip with TLS, none without"),
     otel("OTEL_EXPORTER_OTLP_TIMEOUT", "10000", "Milliseconds that one attempt may take"),
@@ -417,8 +425,15 @@ pub const SETTINGS: &[Setting] = &[
     otel("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative", "cumulative, delta or lowmemory"),
     otel("OTEL_METRICS_EXPORTER", "otlp", "otlp, or none: the agent sends no metrics of its own"),
     otel("OTEL_METRIC_EXPORT_INTERVAL", "60000", "Milliseconds between two exports of them"),
+    otel("OTEL_METRIC_EXPORT_TIMEOUT", "", "Milliseconds that one of them may take at most"),
     otel("OTEL_BSP_SCHEDULE_DELAY", "1000", "Milliseconds after which a batch is sent though it is not full"),
     otel("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512", "Spans in a batch"),
+    otel(
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        "",
+        "Spans that may wait, beside AGENT_QUEUE_BYTES; beyond it the oldest are dropped",
+    ),
+    otel("OTEL_BSP_EXPORT_TIMEOUT", "", "Milliseconds that one attempt may take at most, whatever the ones above say"),
     otel("OTEL_SDK_DISABLED", "false", "The same as --export none"),
     otel("OTEL_TRACES_EXPORTER", "otlp", "otlp, console (--export pretty) or none; --export beats it"),
     otel("OTEL_TRACES_SAMPLER", "always_on", "always_on, always_off, traceidratio, parentbased_…"),
@@ -434,6 +449,9 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Methods reported by their own name, in place of the known ones",
     ),
+    proxy("HTTPS_PROXY", "HTTP proxy on the way to TLS endpoints: http://[user:password@]host:port"),
+    proxy("ALL_PROXY", "The same; the one above beats it"),
+    proxy("NO_PROXY", "Hosts, domains and networks that are reached directly, or *"),
 ];
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ pub struct ExportConfig {
 /// A destination.
 #[derive(Clone, Debug)]
 pub enum OutputConfig {
-    /// An OTLP/gRPC server.
+    /// An OTLP server.
     Otlp(Box<otlp::OtlpConfig>),
     /// OTLP/JSON on standard output, one `ExportTraceServiceRequest` a line.
     Json,
@@ -74,7 +74,9 @@ pub struct BatchConfig {
     pub delay: Duration,
     /// Bytes that may wait to be sent (`AGENT_QUEUE_BYTES`).
     pub queue_bytes: usize,
-    /// What happens beyond `queue_bytes`.
+    /// Spans that may wait to be sent (`OTEL_BSP_MAX_QUEUE_SIZE`); as many as `queue_bytes` hold when there is none.
+    pub queue_spans: Option<usize>,
+    /// What happens beyond either.
     pub when_full: WhenFull,
 }
 
@@ -106,6 +108,11 @@ pub trait Exporter: Clone + Send + Sync + 'static {
     fn concurrency(&self) -> usize {
         1
     }
+
+    /// A batch that the destination calls too large, in two parts; `None` when it cannot be cut.
+    fn halves(&self, _batch: &Batch) -> Option<[Batch; 2]> {
+        None
+    }
 }
 
 /// The destination took a batch, though perhaps not every span of it.
@@ -126,6 +133,11 @@ pub enum Failure {
         reason: String,
         /// The time that the destination asked to be left alone.
         wait: Option<Duration>,
+    },
+    /// It is too large for it, and may be taken in parts.
+    TooLarge {
+        /// What is wrong and what to do, in one sentence.
+        reason: String,
     },
     /// It never will.
     Refused {
@@ -187,6 +199,23 @@ impl Destination {
             OutputConfig::Pretty => Self::Pretty,
             OutputConfig::None => Self::None,
         })
+    }
+
+    /// Asks Honeycomb once whose the key is, beside everything else; a refusal is an error in the log and an obstacle
+    /// until spans are taken. Must be called within a tokio runtime.
+    pub fn check_key(&self, counters: Arc<ExportCounters>) {
+        let Self::Otlp(exporter) = self else { return };
+        let exporter = exporter.clone();
+        tokio::spawn(async move {
+            match exporter.ask_about_key().await {
+                None => {}
+                Some(Ok(owner)) => tracing::info!("Honeycomb says that {owner}."),
+                Some(Err(reason)) => {
+                    tracing::error!("{reason}.");
+                    counters.obstructed(Some(reason));
+                }
+            }
+        });
     }
 }
 

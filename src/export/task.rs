@@ -96,7 +96,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             source,
             hand_over: Vec::new().into_iter(),
             batcher: Batcher::new(format, &config.batch),
-            waiting: WaitingBatches::new(config.batch.queue_bytes),
+            waiting: WaitingBatches::new(config.batch.queue_bytes, config.batch.queue_spans),
             exporter,
             calls: JoinSet::new(),
             in_flight: Vec::new(),
@@ -248,12 +248,8 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         match result {
             Ok(accepted) => self.acknowledged(&batch, &accepted),
             Err(Failure::Retry { reason, wait }) => self.retry(batch, reason, wait),
-            Err(Failure::Refused { reason }) => {
-                self.ended(&batch, Some(DropReason::Refused));
-                self.lose(&batch, DropReason::Refused);
-                self.counters.obstructed(Some(format!("spans are refused: {reason}")));
-                self.journal.refused(batch.spans, reason);
-            }
+            Err(Failure::Refused { reason }) => self.refused(&batch, reason),
+            Err(Failure::TooLarge { reason }) => self.too_large(&batch, reason),
             Err(Failure::Closed) => {
                 self.lose(&batch, DropReason::Shutdown);
                 return Err(Ended::OutputClosed);
@@ -276,6 +272,29 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         self.counters.dropped(DropReason::Rejected, rejected);
         self.counters.obstructed(None);
         self.journal.acknowledged(accepted);
+    }
+
+    fn refused(&mut self, batch: &Batch, reason: String) {
+        self.ended(batch, Some(DropReason::Refused));
+        self.lose(batch, DropReason::Refused);
+        self.counters.obstructed(Some(format!("spans are refused: {reason}")));
+        self.journal.refused(batch.spans, reason);
+    }
+
+    /// Sends the batch in two parts, and makes the next ones smaller.
+    fn too_large(&mut self, batch: &Batch, reason: String) {
+        let Some([first, second]) = self.exporter.halves(batch) else {
+            self.refused(batch, reason);
+            return;
+        };
+        self.last_answer = Instant::now();
+        self.batcher.shrink(first.bytes.len().max(second.bytes.len()));
+        self.waiting.release(batch);
+        for half in [second, first] {
+            self.waiting.put_before(half);
+        }
+        self.counters.batch_closed();
+        self.counters.waiting_bytes(self.waiting.bytes());
     }
 
     /// The destination has said its last word on a batch.

@@ -43,6 +43,7 @@ enum Answer {
     Accept,
     AcceptAfter(Duration),
     Reject(u64),
+    TooLarge,
     Retry(Option<Duration>),
     Refuse,
     Never,
@@ -75,6 +76,7 @@ impl Exporter for Destination {
                 Ok(Accepted::default())
             }
             Answer::Reject(rejected) => Ok(Accepted { rejected, message: "not all".to_owned() }),
+            Answer::TooLarge => Err(Failure::TooLarge { reason: "too large".to_owned() }),
             Answer::Retry(wait) => Err(Failure::Retry { reason: "away".to_owned(), wait }),
             Answer::Refuse => Err(Failure::Refused { reason: "wrong key".to_owned() }),
             Answer::Never => std::future::pending().await,
@@ -85,6 +87,12 @@ impl Exporter for Destination {
 
     fn concurrency(&self) -> usize {
         self.concurrency
+    }
+
+    fn halves(&self, batch: &Batch) -> Option<[Batch; 2]> {
+        let middle = batch.spans / 2;
+        let part = |spans: u64| Batch { bytes: batch.bytes.slice(..batch.bytes.len() / 2), spans, ..batch.clone() };
+        (middle > 0).then(|| [part(middle), part(batch.spans - middle)])
     }
 }
 
@@ -124,6 +132,7 @@ impl Bench {
                 max_bytes: 1 << 20,
                 delay: SECOND,
                 queue_bytes: settings.queue_bytes,
+                queue_spans: None,
                 when_full: settings.when_full,
             },
             shutdown_timeout: 5 * SECOND,
@@ -254,6 +263,30 @@ async fn a_refused_batch_is_lost_and_the_next_is_sent() {
     let (result, counted) = bench.end().await;
     assert_eq!((counted.spans_exported, counted.dropped(DropReason::Refused), counted.retries), (2, 2, 0));
     assert_eq!(result.unwrap_err().to_string(), "2 spans were not exported: wrong key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_too_large_goes_in_parts_and_in_order() {
+    let script = [Answer::TooLarge, Answer::TooLarge, Answer::Accept];
+    let mut bench = Bench::start(script, &Settings { max_spans: 4, ..Settings::default() });
+    bench.give_spans(8).await;
+    let mut sizes = Vec::new();
+    for _ in 0..6 {
+        sizes.push(bench.calls.recv().await.unwrap().1.spans);
+    }
+    assert_eq!(sizes, [4, 2, 1, 1, 2, 4], "the parts go before what came later");
+    let (result, counted) = bench.end().await;
+    assert!(result.is_ok());
+    assert_eq!((counted.spans_exported, counted.dropped_total(), counted.retries), (8, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_span_that_is_too_large_alone_is_refused() {
+    let bench = Bench::start([Answer::TooLarge], &Settings::default());
+    bench.give_spans(2).await;
+    let (result, counted) = bench.end().await;
+    assert_eq!((counted.dropped(DropReason::Refused), counted.requests), (2, 3));
+    assert_eq!(result.unwrap_err().to_string(), "2 spans were not exported: too large");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
-use opentelemetry_otlp::{MetricExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_otlp::{MetricExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
@@ -18,7 +18,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use super::families::{Family, Sample, families};
 use super::process::Process;
 use super::statistics::Meaning;
-use crate::export::otlp::{self, Compression, OtlpConfig};
+use crate::export::otlp::{self, Compression, OtlpConfig, Protocol};
 use crate::export::{DropReason, ExportCounters, ExportError};
 use crate::span::{Resource, SCHEMA_URL, SCOPE_NAME, Value};
 use crate::worker::Watch;
@@ -280,25 +280,55 @@ impl Told {
     fn new(config: &MetricsConfig) -> Result<Self, ExportError> {
         let destination = &config.destination;
         let timeout = if destination.timeout.is_zero() { config.interval } else { destination.timeout };
-        // The exporter does not end a call that hangs when the connection is not its own.
-        let channel = otlp::endpoint(destination)?.timeout(timeout).connect_lazy();
-        let mut builder = MetricExporter::builder()
-            .with_tonic()
-            .with_channel(channel)
-            .with_metadata(otlp::metadata(destination)?)
-            .with_timeout(timeout);
-        match destination.compression {
-            Compression::None => {}
-            Compression::Gzip => builder = builder.with_compression(opentelemetry_otlp::Compression::Gzip),
-            Compression::Zstd => builder = builder.with_compression(opentelemetry_otlp::Compression::Zstd),
-        }
-        let exporter = builder
-            .with_temporality(config.temporality)
-            .build()
-            .map_err(|error| ExportError::Configuration(format!("metrics cannot be sent: {error}")))?;
+        let exporter = match destination.protocol {
+            Protocol::Grpc => over_grpc(config, timeout)?,
+            Protocol::HttpProtobuf => over_http(config, timeout)?,
+        };
         let destination = destination.endpoint.to_string().trim_end_matches('/').to_owned();
         Ok(Self { exporter, destination, failing: AtomicBool::new(false) })
     }
+}
+
+fn over_grpc(config: &MetricsConfig, timeout: Duration) -> Result<MetricExporter, ExportError> {
+    let destination = &config.destination;
+    // The exporter does not end a call that hangs when the connection is not its own.
+    let mut builder = MetricExporter::builder()
+        .with_tonic()
+        .with_channel(otlp::lazy_channel(destination, timeout)?)
+        .with_metadata(otlp::metadata(destination)?)
+        .with_timeout(timeout);
+    if let Some(compression) = compression(destination) {
+        builder = builder.with_compression(compression);
+    }
+    builder.with_temporality(config.temporality).build().map_err(|error| unusable(&error))
+}
+
+fn over_http(config: &MetricsConfig, timeout: Duration) -> Result<MetricExporter, ExportError> {
+    let destination = &config.destination;
+    let headers = destination.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+    let mut builder = MetricExporter::builder()
+        .with_http()
+        .with_http_client(otlp::MetricsClient::new(destination, timeout)?)
+        .with_endpoint(destination.endpoint.to_string())
+        .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+        .with_headers(headers.collect())
+        .with_timeout(timeout);
+    if let Some(compression) = compression(destination) {
+        builder = builder.with_compression(compression);
+    }
+    builder.with_temporality(config.temporality).build().map_err(|error| unusable(&error))
+}
+
+fn compression(destination: &OtlpConfig) -> Option<opentelemetry_otlp::Compression> {
+    match destination.compression {
+        Compression::None => None,
+        Compression::Gzip => Some(opentelemetry_otlp::Compression::Gzip),
+        Compression::Zstd => Some(opentelemetry_otlp::Compression::Zstd),
+    }
+}
+
+fn unusable(error: &opentelemetry_otlp::ExporterBuildError) -> ExportError {
+    ExportError::Configuration(format!("metrics cannot be sent: {error}"))
 }
 
 impl PushMetricExporter for Told {
