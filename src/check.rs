@@ -7,6 +7,7 @@ use crate::agent::{Ending, destination, failure, report};
 use crate::capture::{self, Received, SourceConfig};
 use crate::config::Config;
 use crate::export::{self, OutputConfig};
+use crate::metadata::{MetadataSource, Scope};
 
 /// Prints and tries; the first failure decides the exit code.
 pub(crate) async fn run(config: Config) -> Ending {
@@ -82,6 +83,7 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
         );
         lines.push(("own metrics", metrics));
     }
+    lines.extend(names(config));
     let batch = &config.export.batch;
     let delay = batch.delay + config.export.merge.patience.unwrap_or_default();
     lines.push(("batch", format!("{} spans or {} bytes or {:?}", batch.max_spans, batch.max_bytes, delay)));
@@ -97,6 +99,21 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
         }
     }
     lines
+}
+
+/// Where names come from and which spans there are, in words.
+fn names(config: &Config) -> [(&'static str, String); 2] {
+    let scope = match config.metadata.scope {
+        Scope::Cluster => "",
+        Scope::Node => ", of this node's pods",
+    };
+    let names = match &config.metadata.source {
+        MetadataSource::Off => "none".to_owned(),
+        MetadataSource::Auto => format!("of Kubernetes, where there is one{scope}"),
+        MetadataSource::On => format!("of Kubernetes{scope}"),
+        MetadataSource::File(path) => path.display().to_string(),
+    };
+    [("names", names), ("span layout", format!("{:?}", config.spans.layout).to_ascii_lowercase())]
 }
 
 /// Opens the source and closes it again; of a file the first packets are read.

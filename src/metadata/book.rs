@@ -128,7 +128,9 @@ impl Book {
         let Some(seen) = self.seen_slices.remove(service) else { return };
         let known = self.slices.iter().filter(|(uid, (of, _))| of.uid == *service && !seen.contains(*uid));
         let gone: Vec<Uid> = known.map(|(uid, _)| uid.clone()).collect();
-        gone.iter().for_each(|uid| self.remove_slice(uid, now));
+        for uid in &gone {
+            self.remove_slice(uid, now);
+        }
     }
 
     /// A pod is there, new or changed.
@@ -141,7 +143,7 @@ impl Book {
         }
         // What was there without an address and has one now got it just now, unless it says better.
         let made = object.metadata.creation_timestamp.as_ref().map(records::timestamp);
-        let since = since.or(if old.is_none() { made } else { None });
+        let since = since.or_else(|| made.filter(|_| old.is_none()));
         let pod = Arc::new(pod);
         let (before, after) = (old.as_deref().map_or([None; 2], |old| old.addresses), pod.addresses);
         let host = |old: &Arc<Pod>| old.template.host_network;
@@ -321,7 +323,9 @@ impl Book {
         }
         let listed: Vec<Uid> =
             self.slices.iter().filter(|(_, (of, _))| of.uid == *uid).map(|(uid, _)| uid.clone()).collect();
-        listed.iter().for_each(|uid| self.remove_slice(uid, now));
+        for uid in &listed {
+            self.remove_slice(uid, now);
+        }
     }
 
     fn remove_node(&mut self, uid: &Uid, now: Timestamp) {

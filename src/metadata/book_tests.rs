@@ -155,7 +155,9 @@ fn the_name_of_a_pod_may_come_again_with_another_pod() {
 fn a_list_that_is_read_again_tells_what_has_gone() {
     let mut cluster = Cluster::new();
     let pods = [pod("a", &["10.0.0.1"]), pod("b", &["10.0.0.2"])];
-    pods.iter().for_each(|pod| cluster.pod(pod, 100));
+    for pod in &pods {
+        cluster.pod(pod, 100);
+    }
     assert!(!cluster.directory.knows_places());
     cluster.book.begin(Kind::Pods);
     cluster.pod(&pods[1], 200);
@@ -181,13 +183,15 @@ fn every_address_of_a_service_and_of_a_node_is_its_own() {
 #[test]
 fn services_may_share_an_address_and_have_a_node_s() {
     let mut cluster = Cluster::new();
-    let mut shared = [("one", 80), ("two", 443)].map(|(name, port)| {
+    let shared = [("one", 80), ("two", 443)].map(|(name, port)| {
         let mut service = service(name, &[], &json!({"app": name}), &json!(1));
         service["spec"]["ports"][0]["port"] = json!(port);
         service["spec"]["externalIPs"] = json!(["10.89.0.12"]);
         service
     });
-    shared.iter_mut().for_each(|service| cluster.service(service, 100));
+    for service in &shared {
+        cluster.service(service, 100);
+    }
     cluster.node(&node("there", "10.89.0.12"), 100);
     let seen = ["10.89.0.12:80", "10.89.0.12:443", "10.89.0.12:22"].map(|socket| cluster.at(socket, 100));
     assert_eq!(seen, ["service shop/one", "service shop/two", "node there"]);

@@ -38,10 +38,11 @@ pub(super) struct ContainerObject {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 pub(super) struct ContainerPort {
     pub(super) name: Option<String>,
-    pub(super) container_port: u16,
+    #[serde(rename = "containerPort")]
+    pub(super) port: u16,
     pub(super) protocol: Option<String>,
 }
 

@@ -113,8 +113,7 @@ impl Recorder {
 
     fn container(&mut self, object: &ContainerObject) -> Container {
         let ports = object.ports.iter().flatten().filter(|port| is_tcp(port.protocol.as_deref()));
-        let ports =
-            ports.map(|port| (port.container_port, self.names.get(port.name.as_deref().unwrap_or_default()))).collect();
+        let ports = ports.map(|port| (port.port, self.names.get(port.name.as_deref().unwrap_or_default()))).collect();
         Container {
             name: self.names.get(object.name.as_str()),
             ports,

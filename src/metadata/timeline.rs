@@ -166,9 +166,9 @@ impl<T> Entry<T> {
 }
 
 /// The upper bits of a product depend on all bits of the key.
+#[expect(clippy::cast_possible_truncation, reason = "both halves of the key are taken, and few bits of the product")]
 const fn shard(key: u128) -> usize {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    #[expect(clippy::cast_possible_truncation, reason = "both halves are taken")]
     let folded = (key >> 64) as u64 ^ key as u64;
     (folded.wrapping_mul(ODD) >> (64 - SHARDS.trailing_zeros())) as usize
 }

@@ -45,13 +45,13 @@ pub enum Scope {
 
 /// What is watched, and for whom.
 #[derive(Clone, Debug)]
-pub struct Watches {
+pub(super) struct Watches {
     /// Which pods.
-    pub scope: Scope,
+    pub(super) scope: Scope,
     /// This node's name, when it is known.
-    pub node: Option<String>,
+    pub(super) node: Option<String>,
     /// Addresses that are this node's.
-    pub own_addresses: Vec<IpAddr>,
+    pub(super) own_addresses: Vec<IpAddr>,
 }
 
 /// What a watch tells.
@@ -66,7 +66,7 @@ enum News {
 type Stream = BoxStream<'static, News>;
 
 /// The way to the API server, with the times that keep an agent from waiting for ever.
-pub fn client(mut config: kube::Config) -> Result<Client, kube::Error> {
+pub(super) fn client(mut config: kube::Config) -> Result<Client, kube::Error> {
     config.connect_timeout = Some(Duration::from_secs(10));
     config.write_timeout = Some(Duration::from_secs(30));
     config.read_timeout = Some(SILENCE);
@@ -75,7 +75,7 @@ pub fn client(mut config: kube::Config) -> Result<Client, kube::Error> {
 }
 
 /// Keeps `directory` as the API says. Must be called within a tokio runtime; never comes back.
-pub async fn follow(client: Client, watches: Watches, directory: Arc<Directory>, status: Arc<MetadataStatus>) {
+pub(super) async fn follow(client: Client, watches: Watches, directory: Arc<Directory>, status: Arc<MetadataStatus>) {
     let mut streams = SelectAll::new();
     let pods = watcher::Config::default().page_size(PAGE);
     let pods = match (watches.scope, &watches.node) {

@@ -110,7 +110,7 @@ pub enum OwnerKind {
     DaemonSet,
     /// `batch/CronJob`.
     CronJob,
-    /// `batch/Job` without a CronJob.
+    /// `batch/Job` without a `CronJob`.
     Job,
 }
 

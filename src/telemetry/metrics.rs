@@ -116,7 +116,7 @@ impl Readings {
         match &*last {
             Some((at, families)) if at.elapsed() < MOMENT => families.clone(),
             _ => {
-                let now: Arc<[Family]> = families(&self.workers.all(), self.export.snapshot()).into();
+                let now: Arc<[Family]> = families(&self.workers.all(), &self.export.snapshot()).into();
                 *last = Some((Instant::now(), now.clone()));
                 now
             }
@@ -208,7 +208,9 @@ fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
         .with_callback(move |observer| {
             let now = source.snapshot();
             let dropped = now.dropped(DropReason::QueueFull);
-            let handed = now.exchanges_received.saturating_sub(now.spans_sampled_out + now.spans_waiting + dropped);
+            let left_out = now.exchanges_left_out.iter().sum::<u64>() + now.exchanges_elsewhere + now.spans_sampled_out;
+            let made = now.exchanges_received + now.spans_second;
+            let handed = made.saturating_sub(left_out + now.spans_waiting + dropped);
             observer.observe(handed + now.spans_in_flight, &processor);
             let mut with = processor.to_vec();
             with.push(KeyValue::new("error.type", DropReason::QueueFull.label()));
