@@ -94,8 +94,8 @@ Y
 
 # What a kubelet with containerd asks of runc for the security context of the manifests.
 write_bundle() {
-  local to=('--export' 'json') env=('"PATH=/"')
-  if [ -n "$collector" ]; then to=(); env+=('"OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317"'); fi
+  local to=(--export json)
+  [ -z "$collector" ] || to=()
   mkdir -p "$work/bundle"
   python3 - "$root" "$name" "$work/bundle/config.json" "${to[@]}" <<'PYTHON'
 import json, sys
@@ -143,10 +143,11 @@ run() {
   runc kill "$name" TERM
   wait_for sh -c "! runc state $name" || true
   sleep 1
-  local spans
+  local spans to="standard output"
+  [ -z "$collector" ] || to="a Collector"
   spans=$(cat "$work/out" "$work/spans.json" 2>/dev/null | grep -o '"/hello.txt"' | wc -l)
   [ "$spans" -eq 3 ] || { cat "$work/err"; fail "$spans spans of 3 requests"; }
-  say "captured 3 requests and exported their spans to ${collector:+a Collector}${collector:-standard output}"
+  say "captured 3 requests and exported their spans to $to"
 }
 
 make_base
