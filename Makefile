@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers check bench bench-live soak fuzz
+.PHONY: help setup build demo test servers e2e check bench bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: ## run every test
 servers: ## compare with the access logs of real servers: nginx, Apache, HAProxy, Node, Python
 	@scripts/setup.sh servers
 	$(CARGO) test --locked --test servers
+
+e2e: ## export to a real OpenTelemetry Collector, built once with Go
+	@scripts/setup.sh test
+	@scripts/e2e.sh $(CARGO)
 
 check: ## format, lints, documentation, layout, a short fuzz
 	@scripts/setup.sh build

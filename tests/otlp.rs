@@ -1,21 +1,20 @@
 //! Spans → an OTLP/gRPC server in this process, over real sockets, and its answers back.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod destinations;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use bytes::Bytes;
-use network_agent::export::otlp::{Compression, OtlpConfig, OtlpExporter, OtlpFormat, Secret};
+use destinations::{batch, config, pem, refused, retried, tls_file};
+use network_agent::export::otlp::{Compression, OtlpConfig, OtlpExporter, Secret};
 use network_agent::export::{
-    Accepted, Batch, BatchConfig, ExportConfig, ExportError, Exporter as _, Failure, Format as _, MergeConfig,
-    OutputConfig, WhenFull, check,
+    Accepted, BatchConfig, ExportConfig, ExportError, Exporter as _, Failure, MergeConfig, OutputConfig, WhenFull,
+    check,
 };
-use network_agent::span::{Attribute, Resource, Span, SpanKind, Status as SpanStatus, Value};
-use network_agent::time::Timestamp;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
@@ -99,73 +98,8 @@ impl Collector {
     }
 }
 
-fn config(endpoint: &str) -> OtlpConfig {
-    OtlpConfig {
-        endpoint: endpoint.parse().unwrap(),
-        headers: Vec::new(),
-        compression: Compression::None,
-        timeout: Duration::from_secs(10),
-        certificate: None,
-        client_identity: None,
-        concurrency: 1,
-    }
-}
-
-fn text(key: &'static str, value: &str) -> Attribute<'static> {
-    Attribute { key: key.into(), value: Value::String(value.to_owned().into()) }
-}
-
-fn span(path: &str) -> Span<'static> {
-    Span {
-        name: "GET".into(),
-        kind: SpanKind::Client,
-        trace_id: *b"0123456789abcdef",
-        span_id: *b"01234567",
-        parent: Some(*b"parent!!"),
-        trace_state: "vendor=1".into(),
-        flags: 0x301,
-        start: Timestamp::from_nanos(1_700_000_000_000_000_000),
-        end: Timestamp::from_nanos(1_700_000_000_012_300_000),
-        status: SpanStatus::Error,
-        attributes: vec![
-            text("url.path", path),
-            Attribute { key: "http.response.status_code".into(), value: Value::Int(503) },
-        ],
-        dropped_attributes: 3,
-        in_transit: false,
-    }
-}
-
-fn batch(paths: &[&str]) -> Batch {
-    let resource = Resource { attributes: vec![text("service.name", "shop")] };
-    let mut format = OtlpFormat::new(&resource);
-    let mut buffer = Vec::new();
-    format.begin(&mut buffer);
-    for path in paths {
-        format.append(&span(path), &mut buffer);
-    }
-    let start = format.finish(&mut buffer);
-    Batch { bytes: Bytes::from(buffer).slice(start..), spans: paths.len() as u64, ..Batch::default() }
-}
-
 async fn export(config: &OtlpConfig) -> Result<Accepted, Failure> {
     OtlpExporter::new(config).unwrap().export(batch(&["/a", "/b"])).await
-}
-
-/// The sentence of a failure that is to be retried.
-fn retried(result: Result<Accepted, Failure>) -> (String, Option<Duration>) {
-    match result {
-        Err(Failure::Retry { reason, wait }) => (reason, wait),
-        other => panic!("expected a retry, got {other:?}"),
-    }
-}
-
-/// The sentence of a failure that is final.
-fn refused(result: Result<Accepted, Failure>) -> String {
-    match result {
-        Err(Failure::Refused { reason }) => reason,
-        other => panic!("expected a refusal, got {other:?}"),
-    }
 }
 
 #[tokio::test]
@@ -252,6 +186,33 @@ async fn a_compression_that_the_server_does_not_know_is_refused_with_the_variabl
 }
 
 #[tokio::test]
+async fn a_server_without_zstd_gets_gzip_and_nothing_is_lost() {
+    let mut collector = Collector::start_with([], Server::builder(), &[CompressionEncoding::Gzip], 0).await;
+    let exporter = OtlpExporter::new(&OtlpConfig { compression: Compression::Zstd, ..collector.config() }).unwrap();
+    for _ in 0..2 {
+        exporter.export(batch(&["/a", "/b"])).await.unwrap();
+        let (metadata, request) = collector.received.recv().await.unwrap();
+        assert_eq!(metadata.get("grpc-encoding").unwrap(), "gzip");
+        assert_eq!(request.resource_spans[0].scope_spans[0].spans.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_can_be_cut() {
+    let refusal = Status::resource_exhausted("grpc: received message larger than max (5000000 vs. 4194304)");
+    let mut collector = Collector::start([Answer::Status(refusal)]).await;
+    let exporter = OtlpExporter::new(&collector.config()).unwrap();
+    let whole = batch(&["/a", "/b", "/c"]);
+    assert!(matches!(exporter.export(whole.clone()).await, Err(Failure::TooLarge { .. })));
+    collector.received.recv().await.unwrap();
+    for (half, spans) in exporter.halves(&whole).unwrap().into_iter().zip([1, 2]) {
+        exporter.export(half).await.unwrap();
+        let (_, request) = collector.received.recv().await.unwrap();
+        assert_eq!(request.resource_spans[0].scope_spans[0].spans.len(), spans);
+    }
+}
+
+#[tokio::test]
 async fn an_unavailable_server_is_to_be_asked_again() {
     let collector = Collector::start([Answer::Status(Status::unavailable("overloaded"))]).await;
     let (reason, wait) = retried(export(&collector.config()).await);
@@ -263,10 +224,10 @@ async fn an_unavailable_server_is_to_be_asked_again() {
 async fn an_exhausted_server_is_asked_again_only_when_it_says_when() {
     let delay = Duration::from_secs(7);
     let with_info = Status::with_error_details(Code::ResourceExhausted, "", ErrorDetails::with_retry_info(Some(delay)));
-    let without = Status::resource_exhausted("message larger than max");
+    let without = Status::resource_exhausted("no more today");
     let collector = Collector::start([Answer::Status(with_info), Answer::Status(without)]).await;
     assert_eq!(retried(export(&collector.config()).await).1, Some(delay));
-    assert!(refused(export(&collector.config()).await).contains("message larger than max"));
+    assert!(refused(export(&collector.config()).await).contains("no more today"));
 }
 
 #[tokio::test]
@@ -350,14 +311,6 @@ async fn a_server_that_ages_its_connections_refuses_nothing() {
         }
         collector.received.recv().await.unwrap();
     }
-}
-
-fn tls_file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
-}
-
-fn pem(name: &str) -> Vec<u8> {
-    std::fs::read(tls_file(name)).unwrap()
 }
 
 fn tls() -> ServerTlsConfig {
@@ -460,8 +413,10 @@ fn export_config(otlp: OtlpConfig) -> ExportConfig {
             max_bytes: 3 << 20,
             delay: Duration::from_secs(1),
             queue_bytes: 32 << 20,
+            queue_spans: None,
             when_full: WhenFull::Drop,
         },
+        spool: None,
         shutdown_timeout: Duration::from_secs(5),
     }
 }

@@ -10,6 +10,9 @@ use clap::{Arg, ArgAction, Command};
 
 use super::settings::{Group, OBSOLETE, SETTINGS, Setting};
 
+/// Variables that say something when they are empty: none.
+const SAYS_NONE: [&str; 3] = ["HTTP_HEADERS", "AGENT_ADMIN_ADDRESS", "AGENT_EXCLUDE_USER_AGENTS"];
+
 /// What was set, as text, by the name of its variable.
 #[derive(Clone, Debug, Default)]
 pub struct Raw {
@@ -52,8 +55,10 @@ impl Raw {
             });
             // An empty variable is one that is not set; only of these it says something: none.
             let from_environment = || {
-                let text = environment(setting.variable)?;
-                let counts = !text.is_empty() || ["HTTP_HEADERS", "AGENT_ADMIN_ADDRESS"].contains(&setting.variable);
+                let lower =
+                    || environment(&setting.variable.to_ascii_lowercase()).filter(|_| setting.group == Group::Proxy);
+                let text = environment(setting.variable).or_else(lower)?;
+                let counts = !text.is_empty() || SAYS_NONE.contains(&setting.variable);
                 counts.then(|| Given { text, origin: setting.variable.to_owned() })
             };
             if let Some(given) = from_flag.or_else(from_environment) {
@@ -135,14 +140,19 @@ fn argument(setting: &Setting) -> Arg {
 }
 
 fn otel_help() -> String {
-    let mut help = format!("{}:\n", Group::OpenTelemetry.title());
-    for setting in SETTINGS.iter().filter(|setting| setting.flag.is_none()) {
-        let default =
-            if setting.default.is_empty() { String::new() } else { format!(" [default {}]", setting.default) };
-        help.push_str(format!("  {:<44}  {}{default}", setting.variable, setting.help).trim_end());
+    let mut help = String::new();
+    for group in [Group::OpenTelemetry, Group::Proxy] {
+        help.push_str(group.title());
+        help.push_str(":\n");
+        for setting in SETTINGS.iter().filter(|setting| setting.group == group) {
+            let default =
+                if setting.default.is_empty() { String::new() } else { format!(" [default {}]", setting.default) };
+            help.push_str(format!("  {:<44}  {}{default}", setting.variable, setting.help).trim_end());
+            help.push('\n');
+        }
         help.push('\n');
     }
-    help + "\nSizes take k, M, G or KiB, MiB, GiB; times take ms, s, m, h.\n\
+    help + "Sizes take k, M, G or KiB, MiB, GiB; times take ms, s, m, h.\n\
             Exit codes: 0 well; 64 bad configuration; 65 bad capture file; 69 capture not permitted or no such interface; 1 anything else."
 }
 

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
+use hyper_util::client::proxy::matcher::Matcher;
 
 use super::resolve::{Resolver, millis};
 use super::values;
-use crate::export::otlp::{Compression, OtlpConfig, Secret};
+use crate::export::otlp::{Compression, OtlpConfig, Protocol, Proxy, Secret, is_honeycomb};
 
 const HONEYCOMB_ENDPOINT: &str = "HONEYCOMB_API_ENDPOINT";
 const API_KEY: &str = "HONEYCOMB_API_KEY";
@@ -20,6 +21,14 @@ pub(super) enum Signal {
 }
 
 impl Signal {
+    /// Where OTLP/HTTP takes it below a base URL.
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Traces => "/v1/traces",
+            Self::Metrics => "/v1/metrics",
+        }
+    }
+
     const fn prefix(self) -> &'static str {
         match self {
             Self::Traces => "OTEL_EXPORTER_OTLP_TRACES_",
@@ -44,9 +53,17 @@ pub(super) fn of_metrics(resolver: &mut Resolver<'_>) -> Option<OtlpConfig> {
 }
 
 fn otlp(resolver: &mut Resolver<'_>, signal: Signal) -> Option<OtlpConfig> {
-    check_protocol(resolver, signal);
+    let protocol = protocol(resolver, signal);
     let (variable, text) = endpoint_text(resolver, signal);
-    let endpoint = match parse_endpoint(&text, is_insecure(resolver, signal), variable == HONEYCOMB_ENDPOINT) {
+    let insecure = is_insecure(resolver, signal);
+    let parsed = match protocol {
+        Protocol::Grpc => parse_endpoint(&text, insecure, variable == HONEYCOMB_ENDPOINT),
+        // The variable of one signal holds its whole URL, the general ones a base.
+        Protocol::HttpProtobuf => {
+            parse_url(&text, insecure, if variable.starts_with(signal.prefix()) { "" } else { signal.path() })
+        }
+    };
+    let endpoint = match parsed {
         Ok(endpoint) => endpoint,
         Err(remedy) => {
             resolver.fault(&variable, remedy);
@@ -59,7 +76,8 @@ fn otlp(resolver: &mut Resolver<'_>, signal: Signal) -> Option<OtlpConfig> {
             .push(format!("{variable} names a user, who is not sent: use OTEL_EXPORTER_OTLP_HEADERS=authorization=…"));
     }
     let is_tls = endpoint.scheme_str() == Some("https");
-    let is_honeycomb = is_honeycomb_host(&endpoint);
+    let is_honeycomb = endpoint.host().is_some_and(is_honeycomb);
+    let proxy = proxy(resolver, &endpoint);
     let headers = headers(resolver, signal, variable == HONEYCOMB_ENDPOINT || is_honeycomb, is_honeycomb);
     let headers = match signal {
         Signal::Traces => headers,
@@ -71,6 +89,8 @@ fn otlp(resolver: &mut Resolver<'_>, signal: Signal) -> Option<OtlpConfig> {
     };
     Some(OtlpConfig {
         endpoint,
+        protocol,
+        proxy,
         headers,
         compression: compression(resolver, signal).unwrap_or(if is_tls {
             Compression::Gzip
@@ -100,11 +120,55 @@ fn endpoint_text(resolver: &Resolver<'_>, signal: Signal) -> (String, String) {
     })
 }
 
-fn check_protocol(resolver: &mut Resolver<'_>, signal: Signal) {
-    if let Some((variable, protocol)) = text_of(resolver, signal, "PROTOCOL").filter(|(_, protocol)| protocol != "grpc")
-    {
-        resolver.fault(&variable, format!("this version speaks grpc, not {protocol}: remove the variable, and give the server's gRPC port (4317 is usual)"));
+fn protocol(resolver: &mut Resolver<'_>, signal: Signal) -> Protocol {
+    match text_of(resolver, signal, "PROTOCOL") {
+        None => Protocol::Grpc,
+        Some((variable, text)) => match text.trim() {
+            "grpc" => Protocol::Grpc,
+            "http/protobuf" => Protocol::HttpProtobuf,
+            _ => {
+                resolver.fault(&variable, "use grpc (port 4317 is usual) or http/protobuf (4318)");
+                Protocol::Grpc
+            }
+        },
     }
+}
+
+/// The proxy on the way to `endpoint`: TLS goes through it in a tunnel, plaintext and this machine are reached directly.
+fn proxy(resolver: &mut Resolver<'_>, endpoint: &Uri) -> Option<Proxy> {
+    let (variable, text) = ["HTTPS_PROXY", "ALL_PROXY"].into_iter().find_map(|variable| {
+        let text = resolver.raw.text(variable)?.trim().to_owned();
+        Some((variable, text))
+    })?;
+    let host = endpoint.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let is_here = host == "localhost"
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+    if endpoint.scheme_str() != Some("https") || is_here {
+        return None;
+    }
+    let without = resolver.raw.text("NO_PROXY").unwrap_or_default();
+    let matcher = Matcher::builder().https(text.as_str()).no(without).build();
+    // Whether it is a proxy at all, and then whether it is one for this host.
+    let is_http = !text.contains("://") || text.starts_with("http://");
+    match Matcher::builder().https(text.as_str()).build().intercept(endpoint) {
+        Some(proxy) if is_http && has_port_or_none(proxy.uri()) => {}
+        _ => {
+            resolver.fault(variable, "use the URL of an HTTP proxy, such as http://proxy.example:3128, or remove it");
+            return None;
+        }
+    }
+    let proxy = matcher.intercept(endpoint)?;
+    let authorization = proxy.basic_auth().cloned().map(|mut value| {
+        value.set_sensitive(true);
+        value
+    });
+    Some(Proxy { uri: proxy.uri().clone(), authorization })
+}
+
+/// False for what stands where a port does and is none, such as a password after which the host is missing.
+fn has_port_or_none(uri: &Uri) -> bool {
+    let authority = uri.authority();
+    uri.port_u16().is_some() || authority.is_some_and(|it| it.as_str().trim_end_matches(':').ends_with(it.host()))
 }
 
 fn is_insecure(resolver: &mut Resolver<'_>, signal: Signal) -> bool {
@@ -137,17 +201,34 @@ fn parse_endpoint(text: &str, insecure: bool, is_honeycomb: bool) -> Result<Uri,
     format!("{scheme}://{host}:{port}").parse().map_err(|_| example.to_owned())
 }
 
+/// A whole URL, below it `path`. Without a scheme it is TLS unless said otherwise; the port is the scheme's (OTLP/HTTP,
+/// "Endpoint URLs").
+fn parse_url(text: &str, insecure: bool, path: &str) -> Result<Uri, String> {
+    let example = "use a URL such as http://collector:4318 or https://api.honeycomb.io";
+    let text = text.trim();
+    let text = if text.contains("://") {
+        text.to_owned()
+    } else {
+        format!("{}://{text}", if insecure { "http" } else { "https" })
+    };
+    let uri: Uri = text.parse().map_err(|_| example.to_owned())?;
+    let (scheme, host) = (uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default());
+    let usual = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return Err(example.to_owned()),
+    };
+    if host.is_empty() || uri.port_u16() == Some(0) || !has_port_or_none(&uri) {
+        return Err(example.to_owned());
+    }
+    let port = uri.port_u16().unwrap_or(usual);
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let base = if path.is_empty() { uri.path() } else { uri.path().trim_end_matches('/') };
+    format!("{scheme}://{host}:{port}{base}{path}{query}").parse().map_err(|_| example.to_owned())
+}
+
 fn default_port(scheme: &str, host: &str) -> u16 {
-    if scheme == "https" && is_honeycomb_name(host) { 443 } else { 4317 }
-}
-
-fn is_honeycomb_host(endpoint: &Uri) -> bool {
-    endpoint.host().is_some_and(is_honeycomb_name)
-}
-
-fn is_honeycomb_name(host: &str) -> bool {
-    let host = host.to_ascii_lowercase();
-    host == "honeycomb.io" || host.ends_with(".honeycomb.io")
+    if scheme == "https" && is_honeycomb(host) { 443 } else { 4317 }
 }
 
 /// The key goes to the endpoint that it is meant for, and to no other.
@@ -225,7 +306,15 @@ fn compression(resolver: &mut Resolver<'_>, signal: Signal) -> Option<Compressio
 
 fn timeout(resolver: &mut Resolver<'_>, signal: Signal) -> Duration {
     let variable = text_of(resolver, signal, "TIMEOUT").map(|(variable, _)| variable);
-    variable.and_then(|variable| resolver.otel(&variable, millis)).unwrap_or(Duration::from_secs(10))
+    let timeout = variable.and_then(|variable| resolver.otel(&variable, millis)).unwrap_or(Duration::from_secs(10));
+    let most = match signal {
+        Signal::Traces => resolver.otel("OTEL_BSP_EXPORT_TIMEOUT", millis),
+        Signal::Metrics => resolver.otel("OTEL_METRIC_EXPORT_TIMEOUT", millis),
+    };
+    match most.filter(|most| !most.is_zero()) {
+        Some(most) if timeout.is_zero() || most < timeout => most,
+        _ => timeout,
+    }
 }
 
 fn client_identity(resolver: &mut Resolver<'_>, signal: Signal) -> Option<(PathBuf, PathBuf)> {

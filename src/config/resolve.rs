@@ -8,10 +8,11 @@ use super::cli::Raw;
 use super::destination::Signal;
 use super::settings::SETTINGS;
 use super::{
-    Config, Fault, Faults, LogConfig, LogFormat, Mode, StatsFormat, destination, metrics, resource, spans, values,
+    Config, Fault, Faults, LogConfig, LogFormat, Mode, StatsFormat, cluster, destination, metrics, resource, spans,
+    values,
 };
 use crate::capture::{self, FileConfig, LiveConfig, SourceConfig, default_filter};
-use crate::export::{BatchConfig, ExportConfig, MergeConfig, OutputConfig, WhenFull};
+use crate::export::{BatchConfig, ExportConfig, MergeConfig, OutputConfig, SpoolConfig, WhenFull};
 use crate::packet::DecoderLimits;
 use crate::pipeline::PipelineConfig;
 
@@ -46,6 +47,9 @@ pub(super) fn resolve(raw: &Raw, terminal: Terminal) -> Result<Config, Faults> {
         pipeline: resolver.pipeline(),
         spans: spans::settings(&mut resolver),
         resource: resource::resource(&mut resolver, Signal::Traces),
+        metadata: cluster::metadata(&mut resolver),
+        further: resource::further(&mut resolver),
+        identity: resource::identity(&resolver),
         own_addresses: resource::own_addresses(&mut resolver),
         networks: resource::networks(&mut resolver),
         metrics: metrics::metrics(&mut resolver, &source, &export.output),
@@ -116,7 +120,7 @@ impl Resolver<'_> {
         let is_secret = SETTINGS.iter().any(|setting| setting.variable == variable && setting.is_secret());
         let (setting, value) = match self.raw.get(variable) {
             Some(given) if is_secret => (given.origin.clone(), "********".to_owned()),
-            Some(given) if variable.ends_with("_ENDPOINT") => {
+            Some(given) if variable.ends_with("_ENDPOINT") || variable.ends_with("_PROXY") => {
                 (given.origin.clone(), values::without_userinfo(&given.text))
             }
             Some(given) => (given.origin.clone(), given.text.clone()),
@@ -241,6 +245,7 @@ impl Resolver<'_> {
         };
         let delay = self.otel("OTEL_BSP_SCHEDULE_DELAY", millis).unwrap_or(Duration::from_secs(1));
         let merge = self.merge(delay);
+        let spool = self.spool(&output);
         ExportConfig {
             output,
             batch: BatchConfig {
@@ -248,11 +253,23 @@ impl Resolver<'_> {
                 max_bytes: 3 << 20,
                 delay: delay.saturating_sub(merge.patience.unwrap_or_default()),
                 queue_bytes: self.own("AGENT_QUEUE_BYTES", values::size).unwrap_or(32 << 20),
+                queue_spans: self.otel("OTEL_BSP_MAX_QUEUE_SIZE", values::count),
                 when_full: if is_file { WhenFull::Wait } else { WhenFull::Drop },
             },
             merge,
+            spool,
             shutdown_timeout: self.own("AGENT_SHUTDOWN_TIMEOUT", values::time).unwrap_or(Duration::from_secs(5)),
         }
+    }
+
+    fn spool(&mut self, output: &OutputConfig) -> Option<SpoolConfig> {
+        let max_bytes = self.own("AGENT_SPOOL_BYTES", |text| values::size_from(text, 1 << 20)).unwrap_or(1 << 30);
+        let directory = PathBuf::from(self.raw.text("AGENT_SPOOL_DIRECTORY").filter(|path| !path.trim().is_empty())?);
+        if !matches!(output, OutputConfig::Otlp(_)) {
+            self.warnings.push("AGENT_SPOOL_DIRECTORY has no effect: spans do not go to an OTLP server".to_owned());
+            return None;
+        }
+        Some(SpoolConfig { directory, max_bytes: max_bytes as u64 })
     }
 
     /// `--export`, else what the OpenTelemetry variables say, else what suits the source.

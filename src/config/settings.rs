@@ -5,7 +5,7 @@
 pub struct Setting {
     /// The environment variable.
     pub variable: &'static str,
-    /// The flag, without dashes; `None` for variables that the OpenTelemetry specification defines.
+    /// The flag, without dashes; `None` for variables that others define.
     pub flag: Option<&'static str>,
     /// What the value is called in the help; empty for a switch, which takes `true` or `false`.
     pub value: &'static str,
@@ -26,6 +26,10 @@ pub enum Group {
     Export,
     /// What spans hold.
     Spans,
+    /// Which exchanges become spans.
+    Selection,
+    /// Names, and what they are for.
+    Kubernetes,
     /// Who the agent is, from the downward API.
     Identity,
     /// Bounds of memory and time.
@@ -34,6 +38,8 @@ pub enum Group {
     Messages,
     /// Variables of the OpenTelemetry specification.
     OpenTelemetry,
+    /// Variables that many programs know: the way to the destination.
+    Proxy,
 }
 
 impl Group {
@@ -43,10 +49,13 @@ impl Group {
             Self::Source => "Source",
             Self::Export => "Export",
             Self::Spans => "Spans",
+            Self::Selection => "Selection",
+            Self::Kubernetes => "Kubernetes",
             Self::Identity => "Identity",
             Self::Limits => "Limits",
             Self::Messages => "Messages",
             Self::OpenTelemetry => "OpenTelemetry variables",
+            Self::Proxy => "Proxy variables, in upper or lower case",
         }
     }
 }
@@ -54,7 +63,8 @@ impl Group {
 impl Setting {
     /// Whether its value must never be shown.
     pub fn is_secret(&self) -> bool {
-        self.variable == "HONEYCOMB_API_KEY" || self.variable.ends_with("_HEADERS") && self.flag.is_none()
+        self.variable == "HONEYCOMB_API_KEY"
+            || self.variable.ends_with("_HEADERS") && self.group == Group::OpenTelemetry
     }
 
     /// Whether it is a switch.
@@ -67,7 +77,7 @@ impl Setting {
 pub(super) const OBSOLETE: [(&str, &str); 2] =
     [("HANDLER_TYPE", "spans are always exported with OTLP"), ("OTEL_TRACES_ENABLED", "use OTEL_TRACES_EXPORTER=none")];
 
-const fn flag(
+pub(super) const fn flag(
     group: Group,
     variable: &'static str,
     flag: &'static str,
@@ -82,6 +92,11 @@ const fn otel(variable: &'static str, default: &'static str, help: &'static str)
     Setting { variable, flag: None, value: "VALUE", default, group: Group::OpenTelemetry, help }
 }
 
+const fn proxy(variable: &'static str, help: &'static str) -> Setting {
+    Setting { variable, flag: None, value: "VALUE", default: "", group: Group::Proxy, help }
+}
+
+use super::cluster;
 use Group::{Export, Identity, Limits, Messages, Source, Spans};
 
 /// All settings, in the order of the help.
@@ -186,6 +201,22 @@ pub const SETTINGS: &[Setting] = &[
     ),
     flag(
         Export,
+        "AGENT_SPOOL_DIRECTORY",
+        "spool-directory",
+        "FOLDER",
+        "",
+        "Where spans beyond AGENT_QUEUE_BYTES wait on the disk through a long outage, and a restart of the agent",
+    ),
+    flag(
+        Export,
+        "AGENT_SPOOL_BYTES",
+        "spool-bytes",
+        "BYTES",
+        "1GiB",
+        "The most that they take there; beyond it the oldest are dropped and counted",
+    ),
+    flag(
+        Export,
         "AGENT_EXPORT_CONCURRENCY",
         "export-concurrency",
         "NUMBER",
@@ -257,6 +288,22 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Further attributes of the resource",
     ),
+    cluster::ROUTES,
+    cluster::INCLUDE_NAMESPACES,
+    cluster::EXCLUDE_NAMESPACES,
+    cluster::INCLUDE_POD_LABELS,
+    cluster::EXCLUDE_POD_LABELS,
+    cluster::INCLUDE_PORTS,
+    cluster::EXCLUDE_PORTS,
+    cluster::INCLUDE_PATHS,
+    cluster::EXCLUDE_PATHS,
+    cluster::INCLUDE_USER_AGENTS,
+    cluster::EXCLUDE_USER_AGENTS,
+    cluster::KUBERNETES,
+    cluster::METADATA,
+    cluster::METADATA_SCOPE,
+    cluster::SPAN_LAYOUT,
+    cluster::NAME_FROM_LABELS,
     flag(Identity, "AGENT_NODE_NAME", "node-name", "NAME", "", "This node's name"),
     flag(Identity, "AGENT_NODE_IP", "node-ip", "ADDRESS", "", "This node's address"),
     flag(Identity, "AGENT_POD_NAME", "pod-name", "NAME", "", "The agent's pod"),
@@ -388,7 +435,7 @@ pub const SETTINGS: &[Setting] = &[
         "At the end print every counter to standard error: table or json",
     ),
     otel("OTEL_EXPORTER_OTLP_ENDPOINT", "", "An OTLP server; beats HONEYCOMB_API_ENDPOINT"),
-    otel("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "grpc is what this version speaks"),
+    otel("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "grpc or http/protobuf"),
     otel("OTEL_EXPORTER_OTLP_HEADERS", "", "name=value,… sent with every request"),
     otel("OTEL_EXPORTER_OTLP_COMPRESSION", "", "gzip, zstd or none; gzip with TLS, none without"),
     otel("OTEL_EXPORTER_OTLP_TIMEOUT", "10000", "Milliseconds that one attempt may take"),
@@ -417,8 +464,15 @@ pub const SETTINGS: &[Setting] = &[
     otel("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "cumulative", "cumulative, delta or lowmemory"),
     otel("OTEL_METRICS_EXPORTER", "otlp", "otlp, or none: the agent sends no metrics of its own"),
     otel("OTEL_METRIC_EXPORT_INTERVAL", "60000", "Milliseconds between two exports of them"),
+    otel("OTEL_METRIC_EXPORT_TIMEOUT", "", "Milliseconds that one of them may take at most"),
     otel("OTEL_BSP_SCHEDULE_DELAY", "1000", "Milliseconds after which a batch is sent though it is not full"),
     otel("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "512", "Spans in a batch"),
+    otel(
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        "",
+        "Spans that may wait, beside AGENT_QUEUE_BYTES; beyond it the oldest are dropped",
+    ),
+    otel("OTEL_BSP_EXPORT_TIMEOUT", "", "Milliseconds that one attempt may take at most, whatever the ones above say"),
     otel("OTEL_SDK_DISABLED", "false", "The same as --export none"),
     otel("OTEL_TRACES_EXPORTER", "otlp", "otlp, console (--export pretty) or none; --export beats it"),
     otel("OTEL_TRACES_SAMPLER", "always_on", "always_on, always_off, traceidratio, parentbased_…"),
@@ -434,6 +488,9 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Methods reported by their own name, in place of the known ones",
     ),
+    proxy("HTTPS_PROXY", "HTTP proxy on the way to TLS endpoints: http://[user:password@]host:port"),
+    proxy("ALL_PROXY", "The same; the one above beats it"),
+    proxy("NO_PROXY", "Hosts, domains and networks that are reached directly, or *"),
 ];
 
 #[cfg(test)]

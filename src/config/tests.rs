@@ -1,10 +1,11 @@
 //! Configurations resolved from arguments and an environment.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::*;
 use crate::export::OutputConfig;
-use crate::export::otlp::{Compression, OtlpConfig};
+use crate::export::otlp::{Compression, OtlpConfig, Protocol};
 use crate::span::Sampler;
 
 fn load(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -49,6 +50,76 @@ fn variables_for_traces_beat_general_ones_beat_honeycomb_s() {
     assert_eq!((otlp(&environment).compression, otlp(&environment).concurrency), (Compression::None, 1));
     environment.push(("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://b"));
     assert_eq!(otlp(&environment).endpoint.to_string(), "http://b:4317/");
+}
+
+#[test]
+fn the_protocol_is_grpc_or_http_with_the_path_of_the_signal() {
+    const HTTP: (&str, &str) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf");
+    for (endpoint, url) in [
+        (("HONEYCOMB_API_ENDPOINT", "https://api.eu1.honeycomb.io"), "https://api.eu1.honeycomb.io:443/v1/traces"),
+        (("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4318"), "http://a:4318/v1/traces"),
+        (("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a/otlp/"), "http://a:80/otlp/v1/traces"),
+        (("OTEL_EXPORTER_OTLP_ENDPOINT", "a:4318"), "https://a:4318/v1/traces"),
+        (("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://a:4318/otlp"), "http://a:4318/otlp"),
+        (("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://a"), "https://a:443/"),
+    ] {
+        let otlp = otlp(&[("HONEYCOMB_API_KEY", "key"), HTTP, endpoint]);
+        assert_eq!((otlp.endpoint.to_string().as_str(), otlp.protocol), (url, Protocol::HttpProtobuf));
+    }
+    let wrong = load(&[], &[("HONEYCOMB_API_KEY", "key"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")]).unwrap_err();
+    assert!(format!("{wrong:?}").contains("http/protobuf"), "{wrong:?}");
+}
+
+#[test]
+fn a_port_that_is_none_is_a_fault_with_either_protocol() {
+    for protocol in ["grpc", "http/protobuf"] {
+        for endpoint in ["http://a:43l8", "http://a:0", "http://a:65536", "http://user:password"] {
+            let environment = [("OTEL_EXPORTER_OTLP_PROTOCOL", protocol), ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)];
+            let faults = faults(&[], &environment);
+            assert_eq!(faults.len(), 1, "{endpoint}: {faults:?}");
+            assert!(!format!("{faults:?}").contains("password"), "{faults:?}");
+        }
+    }
+    let faults = faults(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a"), ("HTTPS_PROXY", "http://user:password")]);
+    assert!(!faults.is_empty() && !format!("{faults:?}").contains("password"), "{faults:?}");
+}
+
+#[test]
+fn a_proxy_is_for_tls_to_other_machines() {
+    const PROXY: (&str, &str) = ("HTTPS_PROXY", "http://me:secret@proxy.example:3128");
+    let through = |endpoint, more: &[(&str, &str)]| {
+        let environment = [&[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)], more].concat();
+        otlp(&environment).proxy.map(|proxy| (proxy.uri.to_string(), proxy.authorization.is_some()))
+    };
+    let wanted = Some(("http://proxy.example:3128/".to_owned(), true));
+    assert_eq!(through("https://otlp.example", &[PROXY]), wanted);
+    assert_eq!(through("http://otlp.example", &[PROXY]), None);
+    assert_eq!(through("https://localhost:4317", &[PROXY]), None);
+    assert_eq!(through("https://[::1]:4317", &[PROXY]), None);
+    for without in ["otlp.example", ".example", "*", "a,otlp.example"] {
+        assert_eq!(through("https://otlp.example", &[PROXY, ("NO_PROXY", without)]), None, "{without}");
+    }
+    assert_eq!(through("https://10.1.2.3", &[PROXY, ("no_proxy", "10.0.0.0/8")]), None);
+    assert_eq!(through("https://a", &[("all_proxy", "proxy:1")]), Some(("http://proxy:1/".to_owned(), false)));
+    for wrong in ["socks5://me:secret@proxy", "http://me:secret@", "https://me:secret@proxy:1"] {
+        let environment = [("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a"), ("HTTPS_PROXY", wrong)];
+        let fault = format!("{:?}", load(&[], &environment).unwrap_err());
+        assert!(fault.contains("HTTPS_PROXY") && !fault.contains("secret"), "{fault}");
+    }
+}
+
+#[test]
+fn a_batch_processors_own_bounds_are_kept() {
+    let environment = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "2048"),
+        ("OTEL_BSP_EXPORT_TIMEOUT", "3000"),
+    ];
+    let config = load(&[], &environment).unwrap();
+    assert_eq!(config.export.batch.queue_spans, Some(2048));
+    assert_eq!(otlp(&environment).timeout, Duration::from_secs(3));
+    let longer = [environment[0], ("OTEL_BSP_EXPORT_TIMEOUT", "30000")];
+    assert_eq!(otlp(&longer).timeout, Duration::from_secs(10));
 }
 
 #[test]

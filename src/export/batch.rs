@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::export::BatchConfig;
+use crate::export::spool::Position;
 use crate::span::Span;
 
 /// How spans are written into the bytes of a batch.
@@ -41,6 +42,8 @@ pub struct Batch {
     pub attempts: u32,
     /// When it was sent first.
     pub begun: Option<Instant>,
+    /// Where the spool keeps it until it is done with.
+    pub spooled: Option<Position>,
 }
 
 /// Collects spans into the batch that is open.
@@ -58,11 +61,14 @@ pub(super) struct Batcher<F> {
 }
 
 impl<F: Format> Batcher<F> {
+    /// Batches are made no smaller than this; larger spans go alone anyway.
+    const LEAST_BYTES: usize = 16 << 10;
+
     /// A batch is never larger than what may wait: otherwise none could.
     pub(super) fn new(format: F, config: &BatchConfig) -> Self {
         Self {
             format,
-            max_spans: config.max_spans.max(1) as u64,
+            max_spans: config.max_spans.min(config.queue_spans.unwrap_or(usize::MAX)).max(1) as u64,
             max_bytes: config.max_bytes.min(config.queue_bytes),
             delay: config.delay,
             buffer: Vec::new(),
@@ -90,6 +96,11 @@ impl<F: Format> Batcher<F> {
             return full;
         }
         if self.spans >= self.max_spans { self.close() } else { None }
+    }
+
+    /// Makes batches of no more than `bytes` from now on: the destination takes no larger ones.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        self.max_bytes = self.max_bytes.min(bytes.max(Self::LEAST_BYTES));
     }
 
     /// When the open batch is old enough to go though it is not full.
@@ -122,44 +133,95 @@ impl<F: Format> Batcher<F> {
     }
 }
 
-/// Closed batches, those that wait and those in flight, within one budget of bytes.
+/// Closed batches, those that wait and those in flight, within one budget of bytes, and one of spans where it is set.
 #[derive(Debug)]
 pub(super) struct WaitingBatches {
+    /// Older than all others: those that were sent in vain, and those that were read from the disk.
+    first: VecDeque<Batch>,
     queue: VecDeque<Batch>,
     budget: usize,
+    budget_spans: u64,
     /// Bytes of the queue and of what is in flight.
     bytes: usize,
+    /// Spans of them.
+    spans: u64,
 }
 
 impl WaitingBatches {
-    pub(super) fn new(budget: usize) -> Self {
-        Self { queue: VecDeque::new(), budget, bytes: 0 }
+    pub(super) fn new(budget: usize, spans: Option<usize>) -> Self {
+        let budget_spans = spans.map_or(u64::MAX, |spans| spans as u64);
+        Self { first: VecDeque::new(), queue: VecDeque::new(), budget, budget_spans, bytes: 0, spans: 0 }
     }
 
     /// Adds the newest batch.
     pub(super) fn push(&mut self, batch: Batch) {
-        self.bytes += batch.bytes.len();
+        self.count(&batch);
         self.queue.push_back(batch);
     }
 
     /// Takes the oldest batch to send it; its bytes count until [`Self::release`].
     pub(super) fn take(&mut self) -> Option<Batch> {
-        self.queue.pop_front()
+        self.take_first().or_else(|| self.queue.pop_front())
+    }
+
+    /// The same, of those that are older than all others.
+    pub(super) fn take_first(&mut self) -> Option<Batch> {
+        self.first.pop_front()
+    }
+
+    /// How many are older than all others.
+    pub(super) fn first(&self) -> usize {
+        self.first.len()
     }
 
     /// Puts a batch back that was taken and must be sent again.
     pub(super) fn put_back(&mut self, batch: Batch) {
+        self.first.push_front(batch);
+    }
+
+    /// Adds a batch before all others.
+    pub(super) fn put_before(&mut self, batch: Batch) {
+        self.count(&batch);
+        self.first.push_front(batch);
+    }
+
+    /// Adds a batch that was read from the disk: behind those that are older than all others.
+    pub(super) fn put_read(&mut self, batch: Batch) {
+        self.count(&batch);
+        self.first.push_back(batch);
+    }
+
+    /// Adds a batch that was newer than all on the disk, and could not be written there.
+    pub(super) fn put_unwritten(&mut self, batch: Batch) {
+        self.count(&batch);
         self.queue.push_front(batch);
+    }
+
+    fn count(&mut self, batch: &Batch) {
+        self.bytes += batch.bytes.len();
+        self.spans += batch.spans;
     }
 
     /// Forgets the bytes of a batch that was taken and is done with.
     pub(super) fn release(&mut self, batch: &Batch) {
         self.bytes = self.bytes.saturating_sub(batch.bytes.len());
+        self.spans = self.spans.saturating_sub(batch.spans);
     }
 
     /// Takes the oldest batch out for good while the budget is exceeded. What is in flight cannot be taken back.
     pub(super) fn pop_excess(&mut self) -> Option<Batch> {
-        if self.bytes <= self.budget {
+        if !self.is_over() {
+            return None;
+        }
+        let batch = self.take()?;
+        self.release(&batch);
+        Some(batch)
+    }
+
+    /// As [`Self::pop_excess`], for the disk: nothing that is older than what is there, and only if `takes` a batch of
+    /// its bytes.
+    pub(super) fn pop_for_disk(&mut self, takes: impl Fn(usize) -> bool) -> Option<Batch> {
+        if !self.is_over() || !self.queue.front().is_some_and(|batch| takes(batch.bytes.len())) {
             return None;
         }
         let batch = self.queue.pop_front()?;
@@ -167,14 +229,18 @@ impl WaitingBatches {
         Some(batch)
     }
 
+    fn is_over(&self) -> bool {
+        self.bytes > self.budget || self.spans > self.budget_spans
+    }
+
     /// Whether one more batch may come.
     pub(super) fn has_room(&self) -> bool {
-        self.bytes < self.budget
+        self.bytes < self.budget && self.spans < self.budget_spans
     }
 
     /// Whether no batch waits to be sent.
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.first.is_empty() && self.queue.is_empty()
     }
 
     /// Bytes waiting and in flight.
@@ -219,6 +285,7 @@ mod tests {
             max_bytes,
             delay: Duration::from_secs(1),
             queue_bytes: 1 << 20,
+            queue_spans: None,
             when_full: WhenFull::Drop,
         };
         Batcher::new(Names, &config)
@@ -276,7 +343,7 @@ mod tests {
 
     #[test]
     fn over_the_budget_the_oldest_batch_goes_first() {
-        let mut waiting = WaitingBatches::new(10);
+        let mut waiting = WaitingBatches::new(10, None);
         waiting.push(batch("aaaa"));
         waiting.push(batch("bbbb"));
         assert_eq!(waiting.pop_excess(), None);
@@ -287,8 +354,31 @@ mod tests {
     }
 
     #[test]
+    fn spans_have_a_bound_of_their_own_where_it_is_set() {
+        let mut waiting = WaitingBatches::new(1000, Some(2));
+        waiting.push(batch("a"));
+        assert!(waiting.has_room());
+        waiting.push(batch("b"));
+        assert!(!waiting.has_room());
+        assert_eq!(waiting.pop_excess(), None);
+        waiting.push(batch("c"));
+        assert_eq!(waiting.pop_excess(), Some(batch("a")));
+        assert_eq!(waiting.pop_excess(), None);
+    }
+
+    #[tokio::test]
+    async fn what_a_destination_calls_too_large_is_not_made_again() {
+        let mut batcher = batcher(10, 1 << 20);
+        let now = Instant::now();
+        batcher.shrink(1);
+        let name = "x".repeat(9 << 10);
+        assert_eq!(batcher.add(&get_span(&name, "/"), now), None);
+        assert_eq!(batcher.add(&get_span(&name, "/"), now).unwrap().spans, 1, "16 KiB is the least");
+    }
+
+    #[test]
     fn what_is_in_flight_counts_until_it_is_released() {
-        let mut waiting = WaitingBatches::new(10);
+        let mut waiting = WaitingBatches::new(10, None);
         waiting.push(batch("aaaaa"));
         let in_flight = waiting.take().unwrap();
         waiting.push(batch("bbbbb"));
@@ -301,7 +391,7 @@ mod tests {
 
     #[test]
     fn a_batch_put_back_is_the_oldest_again() {
-        let mut waiting = WaitingBatches::new(10);
+        let mut waiting = WaitingBatches::new(10, None);
         waiting.push(batch("aa"));
         waiting.push(batch("bb"));
         let first = waiting.take().unwrap();

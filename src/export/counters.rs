@@ -1,13 +1,15 @@
 //! What the export side has counted, for `--stats` and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Histogram;
 
 use crate::export::merge::MergeCounts;
+use crate::metadata::{MetadataSnapshot, MetadataStatus};
+use crate::span::LeftOut;
 
 /// Why a span was not exported.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -21,11 +23,13 @@ pub enum DropReason {
     Refused,
     /// The agent ended before the destination had taken it.
     Shutdown,
+    /// It waited on the disk, and newer ones needed its place, or its file was damaged.
+    Spool,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 4] = [Self::QueueFull, Self::Rejected, Self::Refused, Self::Shutdown];
+    pub const ALL: [Self; 5] = [Self::QueueFull, Self::Rejected, Self::Refused, Self::Shutdown, Self::Spool];
 
     /// The reason as a metric's label.
     pub const fn label(self) -> &'static str {
@@ -34,6 +38,7 @@ impl DropReason {
             Self::Rejected => "rejected",
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
+            Self::Spool => "spool",
         }
     }
 }
@@ -45,9 +50,16 @@ pub struct ExportCounters {
     exported: AtomicU64,
     sampled_out: AtomicU64,
     in_transit: AtomicU64,
+    elsewhere: AtomicU64,
+    left_out: [AtomicU64; LeftOut::ALL.len()],
+    second: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
     waiting: AtomicU64,
     waiting_bytes: AtomicU64,
+    recovered: AtomicU64,
+    spooled: AtomicU64,
+    spooled_bytes: AtomicU64,
+    stored: AtomicU64,
     in_flight: AtomicU64,
     held: AtomicU64,
     merged: AtomicU64,
@@ -60,13 +72,16 @@ pub struct ExportCounters {
     /// Why spans wait, while they do.
     obstacle: Mutex<Option<String>>,
     /// Takes the time of every batch; none when nobody asks.
-    operations: OnceLock<Histogram<f64>>,
+    operations: OnceLock<(Histogram<f64>, Vec<KeyValue>)>,
+    /// The watches of Kubernetes; none where there is none.
+    metadata: OnceLock<Arc<MetadataStatus>>,
 }
 
 /// What [`ExportCounters`] said at one moment.
 ///
-/// Invariants, whenever the task rests: `exchanges_received == spans_exported + Σ spans_dropped + spans_sampled_out +
-/// spans_waiting`; what was taken from the queue is `exchanges_received + views_merged + views_late + views_waiting`.
+/// Invariants, whenever the task rests: `exchanges_received + spans_second + spans_recovered == spans_exported +
+/// Σ spans_dropped + spans_sampled_out + exchanges_elsewhere + Σ exchanges_left_out + spans_waiting + spans_spooled`; what
+/// was taken from the queue is `exchanges_received + views_merged + views_late + views_waiting`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExportSnapshot {
     /// Exchanges waiting for another view of the same.
@@ -85,10 +100,26 @@ pub struct ExportSnapshot {
     pub spans_sampled_out: u64,
     /// Spans of exchanges that neither began nor ended on this machine.
     pub spans_in_transit: u64,
+    /// Exchanges between other nodes, which report them.
+    pub exchanges_elsewhere: u64,
+    /// Exchanges that are not observed, by [`LeftOut`] in the order of [`LeftOut::ALL`].
+    pub exchanges_left_out: [u64; LeftOut::ALL.len()],
+    /// Second spans, of exchanges of which both sides are reported.
+    pub spans_second: u64,
+    /// How the watches of Kubernetes fare.
+    pub metadata: MetadataSnapshot,
     /// Spans lost, by [`DropReason`] in the order of [`DropReason::ALL`].
     pub spans_dropped: [u64; DropReason::ALL.len()],
-    /// Spans between the queue and the destination's answer.
+    /// Spans between the queue and the destination's answer, in memory.
     pub spans_waiting: u64,
+    /// Spans that an earlier run has left in the spool.
+    pub spans_recovered: u64,
+    /// Spans that wait in the spool and not in memory.
+    pub spans_spooled: u64,
+    /// Spans that were written to the spool, since the start.
+    pub spans_stored: u64,
+    /// Bytes of the spool's files.
+    pub spool_bytes: u64,
     /// Of them: in calls that are open.
     pub spans_in_flight: u64,
     /// Bytes of closed batches that wait or are in flight.
@@ -107,6 +138,11 @@ impl ExportSnapshot {
     /// Spans lost for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.spans_dropped.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Exchanges that are not observed, for `reason`.
+    pub fn left_out(&self, reason: LeftOut) -> u64 {
+        self.exchanges_left_out.get(reason as usize).copied().unwrap_or(0)
     }
 
     /// Spans lost for any reason.
@@ -128,15 +164,22 @@ impl ExportCounters {
         }
     }
 
-    /// From now on `histogram` takes the seconds from the first attempt to send a batch to the last answer.
-    pub fn measure_operations(&self, histogram: Histogram<f64>) {
-        let _ = self.operations.set(histogram);
+    /// From now on what `status` says is told, too.
+    pub fn tell_of(&self, status: Arc<MetadataStatus>) {
+        let _ = self.metadata.set(status);
+    }
+
+    /// From now on `histogram` takes the seconds from the first attempt to send a batch to the last answer, each with
+    /// `attributes`.
+    pub fn measure_operations(&self, histogram: Histogram<f64>, attributes: Vec<KeyValue>) {
+        let _ = self.operations.set((histogram, attributes));
     }
 
     pub(super) fn operation(&self, time: Duration, error: Option<&'static str>) {
-        if let Some(histogram) = self.operations.get() {
+        if let Some((histogram, attributes)) = self.operations.get() {
             let error = error.map(|error| KeyValue::new("error.type", error));
-            histogram.record(time.as_secs_f64(), error.as_slice());
+            let attributes: Vec<KeyValue> = attributes.iter().cloned().chain(error).collect();
+            histogram.record(time.as_secs_f64(), &attributes);
         }
     }
 
@@ -151,8 +194,16 @@ impl ExportCounters {
             spans_exported: load(&self.exported),
             spans_sampled_out: load(&self.sampled_out),
             spans_in_transit: load(&self.in_transit),
+            exchanges_elsewhere: load(&self.elsewhere),
+            exchanges_left_out: std::array::from_fn(|reason| self.left_out.get(reason).map_or(0, load)),
+            spans_second: load(&self.second),
+            metadata: self.metadata.get().map(|status| status.snapshot()).unwrap_or_default(),
             spans_dropped: std::array::from_fn(|reason| self.dropped.get(reason).map_or(0, load)),
             spans_waiting: load(&self.waiting),
+            spans_recovered: load(&self.recovered),
+            spans_spooled: load(&self.spooled),
+            spans_stored: load(&self.stored),
+            spool_bytes: load(&self.spooled_bytes),
             spans_in_flight: load(&self.in_flight),
             waiting_bytes: load(&self.waiting_bytes),
             batches: load(&self.batches),
@@ -174,9 +225,28 @@ impl ExportCounters {
         add(&self.early, counts.early);
     }
 
+    /// An exchange was made into so many spans. Of what gave none, why is counted elsewhere.
+    pub(super) fn made(&self, spans: u64) {
+        if spans == 0 {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            add(&self.waiting, spans - 1);
+            add(&self.second, spans - 1);
+        }
+    }
+
     pub(super) fn sampled_out(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
         add(&self.sampled_out, 1);
+    }
+
+    pub(super) fn elsewhere(&self) {
+        add(&self.elsewhere, 1);
+    }
+
+    pub(super) fn left_out(&self, reason: LeftOut) {
+        if let Some(count) = self.left_out.get(reason as usize) {
+            add(count, 1);
+        }
     }
 
     pub(super) fn in_transit(&self) {
@@ -194,6 +264,42 @@ impl ExportCounters {
         if let Some(count) = self.dropped.get(reason as usize) {
             add(count, spans);
         }
+    }
+
+    /// Spans were found in the spool.
+    pub(super) fn recovered(&self, spans: u64) {
+        add(&self.recovered, spans);
+        add(&self.spooled, spans);
+    }
+
+    /// Spans are on the disk and no longer in memory.
+    pub(super) fn stored(&self, spans: u64) {
+        add(&self.stored, spans);
+        self.left_on_disk(spans);
+    }
+
+    /// Spans are no longer in memory; the disk had them all the time.
+    pub(super) fn left_on_disk(&self, spans: u64) {
+        self.waiting.fetch_sub(spans, Ordering::Relaxed);
+        add(&self.spooled, spans);
+    }
+
+    /// Spans were read from the disk.
+    pub(super) fn read(&self, spans: u64) {
+        self.spooled.fetch_sub(spans, Ordering::Relaxed);
+        add(&self.waiting, spans);
+    }
+
+    /// Spans on the disk were lost.
+    pub(super) fn lost_on_disk(&self, spans: u64) {
+        self.spooled.fetch_sub(spans, Ordering::Relaxed);
+        if let Some(count) = self.dropped.get(DropReason::Spool as usize) {
+            add(count, spans);
+        }
+    }
+
+    pub(super) fn spool_bytes(&self, bytes: u64) {
+        self.spooled_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn batch_closed(&self) {
@@ -232,18 +338,28 @@ mod tests {
     #[test]
     fn every_span_is_in_one_place() {
         let counters = ExportCounters::default();
-        counters.received(10);
+        counters.received(12);
         counters.sampled_out();
+        counters.elsewhere();
+        counters.left_out(LeftOut::UserAgent);
+        (0..3).for_each(|_| counters.made(0));
+        (0..8).for_each(|_| counters.made(1));
+        counters.made(2);
         counters.exported(5, 500);
         counters.dropped(DropReason::Rejected, 1);
         counters.dropped(DropReason::Shutdown, 2);
         let snapshot = counters.snapshot();
-        assert_eq!(snapshot.spans_waiting, 1);
+        assert_eq!(snapshot.spans_waiting, 2);
         assert_eq!(snapshot.dropped_total(), 3);
         assert_eq!(snapshot.dropped(DropReason::Shutdown), 2);
         assert_eq!(
-            snapshot.exchanges_received,
-            snapshot.spans_exported + snapshot.dropped_total() + snapshot.spans_sampled_out + snapshot.spans_waiting
+            snapshot.exchanges_received + snapshot.spans_second,
+            snapshot.spans_exported
+                + snapshot.dropped_total()
+                + snapshot.spans_sampled_out
+                + snapshot.exchanges_elsewhere
+                + snapshot.left_out(LeftOut::UserAgent)
+                + snapshot.spans_waiting
         );
     }
 }

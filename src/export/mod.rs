@@ -7,17 +7,19 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::exchange::Exchange;
-use crate::span::{LocalAddresses, Resource, Span, SpanBuilder};
+use crate::span::{Attribute, EndpointLookup, Layout, LocalAddresses, Made, Resource, Span, SpanBuilder};
 use crate::worker::ExchangeReceiver;
 
 mod batch;
 mod counters;
+mod grouped;
 mod journal;
 mod json;
 mod merge;
 pub mod otlp;
 mod output;
 mod pretty;
+mod spool;
 mod task;
 mod terminal;
 #[cfg(test)]
@@ -28,9 +30,12 @@ pub use counters::{DropReason, ExportCounters, ExportSnapshot};
 pub use json::JsonFormat;
 pub use merge::MergeConfig;
 pub use pretty::PrettyFormat;
+pub use spool::{Position, Spool, SpoolConfig};
 
+use grouped::Grouped;
+use json::JsonEnvelope;
 use merge::Merger;
-use otlp::{OtlpExporter, OtlpFormat};
+use otlp::{OtlpEnvelope, OtlpExporter, OtlpFormat};
 use output::{NullExporter, WriterExporter};
 use task::{SpanSource, Task};
 
@@ -46,6 +51,8 @@ pub struct ExportConfig {
     pub batch: BatchConfig,
     /// How long an exchange waits for its other views.
     pub merge: MergeConfig,
+    /// Where what memory cannot hold waits, if anywhere.
+    pub spool: Option<SpoolConfig>,
     /// `AGENT_SHUTDOWN_TIMEOUT`: how long the last flush may take.
     pub shutdown_timeout: Duration,
 }
@@ -53,7 +60,7 @@ pub struct ExportConfig {
 /// A destination.
 #[derive(Clone, Debug)]
 pub enum OutputConfig {
-    /// An OTLP/gRPC server.
+    /// An OTLP server.
     Otlp(Box<otlp::OtlpConfig>),
     /// OTLP/JSON on standard output, one `ExportTraceServiceRequest` a line.
     Json,
@@ -74,7 +81,9 @@ pub struct BatchConfig {
     pub delay: Duration,
     /// Bytes that may wait to be sent (`AGENT_QUEUE_BYTES`).
     pub queue_bytes: usize,
-    /// What happens beyond `queue_bytes`.
+    /// Spans that may wait to be sent (`OTEL_BSP_MAX_QUEUE_SIZE`); as many as `queue_bytes` hold when there is none.
+    pub queue_spans: Option<usize>,
+    /// What happens beyond either.
     pub when_full: WhenFull,
 }
 
@@ -93,8 +102,12 @@ pub struct Spans {
     pub builder: SpanBuilder,
     /// Tells which side of an exchange is on this machine.
     pub local: Arc<dyn LocalAddresses + Send + Sync>,
-    /// What they have in common.
+    /// Knows what stands behind addresses.
+    pub names: Arc<dyn EndpointLookup + Send + Sync>,
+    /// What they have in common, but for those that have a resource of their own.
     pub resource: Resource,
+    /// What the agent says of itself in the scope, where the resource speaks of another.
+    pub identity: Vec<Attribute<'static>>,
 }
 
 /// Sends batches. Clones send to the same destination, at the same time as far as [`Self::concurrency`] allows.
@@ -105,6 +118,11 @@ pub trait Exporter: Clone + Send + Sync + 'static {
     /// Attempts that may be open at once, at least 1. More than one gives up their order.
     fn concurrency(&self) -> usize {
         1
+    }
+
+    /// A batch that the destination calls too large, in two parts; `None` when it cannot be cut.
+    fn halves(&self, _batch: &Batch) -> Option<[Batch; 2]> {
+        None
     }
 }
 
@@ -126,6 +144,11 @@ pub enum Failure {
         reason: String,
         /// The time that the destination asked to be left alone.
         wait: Option<Duration>,
+    },
+    /// It is too large for it, and may be taken in parts.
+    TooLarge {
+        /// What is wrong and what to do, in one sentence.
+        reason: String,
     },
     /// It never will.
     Refused {
@@ -188,9 +211,27 @@ impl Destination {
             OutputConfig::None => Self::None,
         })
     }
+
+    /// Asks Honeycomb once whose the key is, beside everything else; a refusal is an error in the log and an obstacle
+    /// until spans are taken. Must be called within a tokio runtime.
+    pub fn check_key(&self, counters: Arc<ExportCounters>) {
+        let Self::Otlp(exporter) = self else { return };
+        let exporter = exporter.clone();
+        tokio::spawn(async move {
+            match exporter.ask_about_key().await {
+                None => {}
+                Some(Ok(owner)) => tracing::info!("Honeycomb says that {owner}."),
+                Some(Err(reason)) => {
+                    tracing::error!("{reason}.");
+                    counters.obstructed(Some(reason));
+                }
+            }
+        });
+    }
 }
 
-/// Exports what comes out of `queue` to `destination` until it is closed and everything has gone out.
+/// Exports what comes out of `queue` to `destination` until it is closed and everything has gone out. What memory cannot
+/// hold waits in `spool`, if there is one, and so does what did not go out in time.
 ///
 /// When `stop` turns true, [`ExportConfig::shutdown_timeout`] is all the time that is left. When the queue ends by
 /// itself, as that of a file does, patience ends only when so much time has passed without an answer.
@@ -205,33 +246,54 @@ pub async fn run(
     queue: ExchangeReceiver,
     spans: Spans,
     destination: Destination,
+    spool: Option<Spool>,
     config: ExportConfig,
     counters: Arc<ExportCounters>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), ExportError> {
-    let otlp_format = OtlpFormat::new(&spans.resource);
-    let resource = spans.resource.clone();
     let mut merge = config.merge;
     if matches!(destination, Destination::Pretty) {
         // People see an exchange when it happens.
         merge.patience = merge.patience.map(|patience| patience.min(SOON));
     }
+    let (layout, identity, own) = (spans.builder.layout(), spans.identity.clone(), spans.resource.clone());
     let feed = Feed { queue, merger: Merger::new(merge), spans, counters: counters.clone() };
-    match destination {
-        Destination::Otlp(exporter) => Task::new(feed, otlp_format, exporter, &config, counters).run(stop).await,
-        Destination::Json => {
-            let format = JsonFormat::new(&resource);
-            let exporter = WriterExporter::standard_output();
-            Task::new(feed, format, exporter, &config, counters).run(stop).await
+    let run = Run { feed, spool, config, counters, stop };
+    match (destination, layout) {
+        (Destination::Otlp(exporter), Layout::Agent) => run.with(OtlpFormat::new(&own), exporter).await,
+        (Destination::Otlp(exporter), Layout::Workload) => {
+            run.with(Grouped::new(OtlpEnvelope::new(&identity), own), exporter).await
         }
-        Destination::Pretty => {
-            let batch = BatchConfig { delay: Duration::ZERO, ..config.batch };
-            let config = ExportConfig { batch, ..config };
-            let format = PrettyFormat::for_standard_output();
-            let exporter = WriterExporter::standard_output();
-            Task::new(feed, format, exporter, &config, counters).run(stop).await
+        (Destination::Json, Layout::Agent) => run.with(JsonFormat::new(&own), WriterExporter::standard_output()).await,
+        (Destination::Json, Layout::Workload) => {
+            let format = Grouped::new(JsonEnvelope::new(&identity), own);
+            run.with(format, WriterExporter::standard_output()).await
         }
-        Destination::None => Task::new(feed, otlp_format, NullExporter, &config, counters).run(stop).await,
+        (Destination::Pretty, _) => {
+            let batch = BatchConfig { delay: Duration::ZERO, ..run.config.batch };
+            let run = Run { config: ExportConfig { batch, ..run.config }, ..run };
+            run.with(PrettyFormat::for_standard_output(), WriterExporter::standard_output()).await
+        }
+        (Destination::None, Layout::Agent) => run.with(OtlpFormat::new(&own), NullExporter).await,
+        (Destination::None, Layout::Workload) => {
+            run.with(Grouped::new(OtlpEnvelope::new(&identity), own), NullExporter).await
+        }
+    }
+}
+
+/// All that exporting needs but a format and a destination.
+struct Run {
+    feed: Feed,
+    spool: Option<Spool>,
+    config: ExportConfig,
+    counters: Arc<ExportCounters>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Run {
+    async fn with(self, format: impl Format, exporter: impl Exporter) -> Result<(), ExportError> {
+        let task = Task::new(self.feed, format, exporter, &self.config, self.counters);
+        task.with_spool(self.spool).run(self.stop).await
     }
 }
 
@@ -301,11 +363,19 @@ impl SpanSource for Feed {
         held
     }
 
-    fn span<'a>(&'a self, exchange: &'a Exchange) -> Option<Span<'a>> {
-        let span = self.spans.builder.build(exchange, &*self.spans.local)?;
-        if span.in_transit && self.spans.local.is_known() {
-            self.counters.in_transit();
+    fn spans(&self, exchange: &Exchange, take: &mut dyn FnMut(&Span<'_>)) {
+        let Spans { builder, local, names, .. } = &self.spans;
+        let mut in_transit = false;
+        let made = builder.spans(exchange, &**local, &**names, &mut |span| {
+            in_transit |= span.in_transit;
+            take(span);
+        });
+        match made {
+            Made::Spans(_) if in_transit && local.is_known() => self.counters.in_transit(),
+            Made::Spans(_) => {}
+            Made::SampledOut => self.counters.sampled_out(),
+            Made::InTransit => self.counters.elsewhere(),
+            Made::LeftOut(reason) => self.counters.left_out(reason),
         }
-        Some(span)
     }
 }

@@ -353,6 +353,13 @@ fn a_target_with_spaces_is_reported_as_sent() {
 }
 
 #[test]
+fn a_target_that_is_no_utf_8_is_reported_as_sent() {
+    let head = RequestHead::parse(b"GET /caf\xe9/\xff HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(head.target(), b"/caf\xe9/\xff");
+    assert_eq!(head.header("host"), Some(&b"x"[..]));
+}
+
+#[test]
 fn fin_inside_a_body_of_known_length_aborts_and_ends_one_without_length() {
     let request: &[&[u8]] = &[b"GET / HTTP/1.1\r\n\r\n"];
     let known = converse(request, &[b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"]);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Meter, MeterProvider as _};
-use opentelemetry_otlp::{MetricExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_otlp::{MetricExporter, WithExportConfig, WithHttpConfig, WithTonicConfig};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
@@ -18,7 +18,7 @@ use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider, Temporality};
 use super::families::{Family, Sample, families};
 use super::process::Process;
 use super::statistics::Meaning;
-use crate::export::otlp::{self, Compression, OtlpConfig};
+use crate::export::otlp::{self, Compression, OtlpConfig, Protocol};
 use crate::export::{DropReason, ExportCounters, ExportError};
 use crate::span::{Resource, SCHEMA_URL, SCOPE_NAME, Value};
 use crate::worker::Watch;
@@ -37,6 +37,10 @@ pub struct MetricsConfig {
     pub temporality: Temporality,
     /// Who measured.
     pub resource: Resource,
+    /// Where spans go.
+    pub spans_to: Box<OtlpConfig>,
+    /// How many may wait, where that is bounded.
+    pub queue_spans: Option<usize>,
 }
 
 /// Sends metrics until it is stopped.
@@ -80,8 +84,9 @@ impl Metrics {
             .with_description("time from the first attempt to send a batch to the last answer")
             .with_boundaries(Vec::new())
             .build();
-        export.measure_operations(duration);
+        export.measure_operations(duration, exporter_attributes(&config.spans_to));
         instrument(&meter, workers, export);
+        instrument_exporter(&meter, export, &config);
         instrument_process(&meter);
         Self { provider }
     }
@@ -116,7 +121,7 @@ impl Readings {
         match &*last {
             Some((at, families)) if at.elapsed() < MOMENT => families.clone(),
             _ => {
-                let now: Arc<[Family]> = families(&self.workers.all(), self.export.snapshot()).into();
+                let now: Arc<[Family]> = families(&self.workers.all(), &self.export.snapshot()).into();
                 *last = Some((Instant::now(), now.clone()));
                 now
             }
@@ -152,16 +157,28 @@ fn instrument(meter: &Meter, workers: Watch, export: &Arc<ExportCounters>) {
                 .build();
         }
     }
-    instrument_exporter(meter, export);
 }
 
-/// What the conventions for SDKs name (OpenTelemetry semantic conventions, `otel/sdk-metrics.md`). There is no
-/// `otel.sdk.processor.span.queue.capacity`: the queue is bounded in bytes.
-fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
-    let exporter = [
-        KeyValue::new("otel.component.type", "otlp_grpc_span_exporter"),
-        KeyValue::new("otel.component.name", "otlp_grpc_span_exporter/0"),
-    ];
+/// Which exporter it is, and whom it sends to.
+fn exporter_attributes(spans_to: &OtlpConfig) -> Vec<KeyValue> {
+    let (kind, name) = match spans_to.protocol {
+        Protocol::Grpc => ("otlp_grpc_span_exporter", "otlp_grpc_span_exporter/0"),
+        Protocol::HttpProtobuf => ("otlp_http_span_exporter", "otlp_http_span_exporter/0"),
+    };
+    let mut attributes = vec![KeyValue::new("otel.component.type", kind), KeyValue::new("otel.component.name", name)];
+    if let Some(host) = spans_to.endpoint.host() {
+        attributes.push(KeyValue::new("server.address", host.to_owned()));
+    }
+    if let Some(port) = spans_to.endpoint.port_u16() {
+        attributes.push(KeyValue::new("server.port", i64::from(port)));
+    }
+    attributes
+}
+
+/// What the conventions for SDKs name (OpenTelemetry semantic conventions, `otel/sdk-metrics.md`). There is an
+/// `otel.sdk.processor.span.queue.capacity` only where the queue is bounded in spans; in bytes it always is.
+fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>, config: &MetricsConfig) {
+    let exporter = exporter_attributes(&config.spans_to);
     let source = export.clone();
     let with = exporter.clone();
     meter
@@ -171,8 +188,8 @@ fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
         .with_callback(move |observer| {
             let now = source.snapshot();
             observer.observe(now.spans_exported, &with);
-            for reason in [DropReason::Rejected, DropReason::Refused, DropReason::Shutdown] {
-                let mut with = with.to_vec();
+            for reason in [DropReason::Rejected, DropReason::Refused, DropReason::Shutdown, DropReason::Spool] {
+                let mut with = with.clone();
                 with.push(KeyValue::new("error.type", reason.label()));
                 observer.observe(now.dropped(reason), &with);
             }
@@ -185,10 +202,23 @@ fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
         .with_description("spans sent and not answered yet")
         .with_callback(move |observer| observer.observe(signed(source.snapshot().spans_in_flight), &exporter))
         .build();
+    instrument_processor(meter, export, config.queue_spans);
+}
+
+fn instrument_processor(meter: &Meter, export: &Arc<ExportCounters>, queue_spans: Option<usize>) {
     let processor = [
         KeyValue::new("otel.component.type", "batching_span_processor"),
         KeyValue::new("otel.component.name", "batching_span_processor/0"),
     ];
+    if let Some(capacity) = queue_spans {
+        let with = processor.clone();
+        meter
+            .i64_observable_up_down_counter("otel.sdk.processor.span.queue.capacity")
+            .with_unit("{span}")
+            .with_description("spans that may wait to be sent")
+            .with_callback(move |observer| observer.observe(signed(capacity as u64), &with))
+            .build();
+    }
     let source = export.clone();
     let with = processor.clone();
     meter
@@ -208,7 +238,9 @@ fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
         .with_callback(move |observer| {
             let now = source.snapshot();
             let dropped = now.dropped(DropReason::QueueFull);
-            let handed = now.exchanges_received.saturating_sub(now.spans_sampled_out + now.spans_waiting + dropped);
+            let left_out = now.exchanges_left_out.iter().sum::<u64>() + now.exchanges_elsewhere + now.spans_sampled_out;
+            let made = now.exchanges_received + now.spans_second + now.spans_recovered;
+            let handed = made.saturating_sub(left_out + now.spans_waiting + now.spans_spooled + dropped);
             observer.observe(handed + now.spans_in_flight, &processor);
             let mut with = processor.to_vec();
             with.push(KeyValue::new("error.type", DropReason::QueueFull.label()));
@@ -280,25 +312,55 @@ impl Told {
     fn new(config: &MetricsConfig) -> Result<Self, ExportError> {
         let destination = &config.destination;
         let timeout = if destination.timeout.is_zero() { config.interval } else { destination.timeout };
-        // The exporter does not end a call that hangs when the connection is not its own.
-        let channel = otlp::endpoint(destination)?.timeout(timeout).connect_lazy();
-        let mut builder = MetricExporter::builder()
-            .with_tonic()
-            .with_channel(channel)
-            .with_metadata(otlp::metadata(destination)?)
-            .with_timeout(timeout);
-        match destination.compression {
-            Compression::None => {}
-            Compression::Gzip => builder = builder.with_compression(opentelemetry_otlp::Compression::Gzip),
-            Compression::Zstd => builder = builder.with_compression(opentelemetry_otlp::Compression::Zstd),
-        }
-        let exporter = builder
-            .with_temporality(config.temporality)
-            .build()
-            .map_err(|error| ExportError::Configuration(format!("metrics cannot be sent: {error}")))?;
+        let exporter = match destination.protocol {
+            Protocol::Grpc => over_grpc(config, timeout)?,
+            Protocol::HttpProtobuf => over_http(config, timeout)?,
+        };
         let destination = destination.endpoint.to_string().trim_end_matches('/').to_owned();
         Ok(Self { exporter, destination, failing: AtomicBool::new(false) })
     }
+}
+
+fn over_grpc(config: &MetricsConfig, timeout: Duration) -> Result<MetricExporter, ExportError> {
+    let destination = &config.destination;
+    // The exporter does not end a call that hangs when the connection is not its own.
+    let mut builder = MetricExporter::builder()
+        .with_tonic()
+        .with_channel(otlp::lazy_channel(destination, timeout)?)
+        .with_metadata(otlp::metadata(destination)?)
+        .with_timeout(timeout);
+    if let Some(compression) = compression(destination) {
+        builder = builder.with_compression(compression);
+    }
+    builder.with_temporality(config.temporality).build().map_err(|error| unusable(&error))
+}
+
+fn over_http(config: &MetricsConfig, timeout: Duration) -> Result<MetricExporter, ExportError> {
+    let destination = &config.destination;
+    let headers = destination.headers.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned()));
+    let mut builder = MetricExporter::builder()
+        .with_http()
+        .with_http_client(otlp::MetricsClient::new(destination, timeout)?)
+        .with_endpoint(destination.endpoint.to_string())
+        .with_protocol(opentelemetry_otlp::Protocol::HttpBinary)
+        .with_headers(headers.collect())
+        .with_timeout(timeout);
+    if let Some(compression) = compression(destination) {
+        builder = builder.with_compression(compression);
+    }
+    builder.with_temporality(config.temporality).build().map_err(|error| unusable(&error))
+}
+
+fn compression(destination: &OtlpConfig) -> Option<opentelemetry_otlp::Compression> {
+    match destination.compression {
+        Compression::None => None,
+        Compression::Gzip => Some(opentelemetry_otlp::Compression::Gzip),
+        Compression::Zstd => Some(opentelemetry_otlp::Compression::Zstd),
+    }
+}
+
+fn unusable(error: &opentelemetry_otlp::ExporterBuildError) -> ExportError {
+    ExportError::Configuration(format!("metrics cannot be sent: {error}"))
 }
 
 impl PushMetricExporter for Told {

@@ -127,12 +127,23 @@ impl Agent {
 
     /// As [`Self::start_with`]; the words of `program` become the agent.
     pub fn start_as(namespace: &Namespace, program: &[&str], interface: &str, folder: &Path, flags: &[&str]) -> Self {
+        Self::start_counting(namespace, program, interface, folder, &[&["--stats", "table"], flags].concat())
+    }
+
+    /// As [`Self::start_as`]; what it counts is told as the flags say, or not.
+    pub fn start_counting(
+        namespace: &Namespace,
+        program: &[&str],
+        interface: &str,
+        folder: &Path,
+        flags: &[&str],
+    ) -> Self {
         fs::create_dir_all(folder).unwrap();
         let (spans, messages) = (folder.join("spans"), folder.join("messages"));
         // The agent must not see what the caller has set.
         let mut command = namespace.command("env");
         command.arg("-i").args(program);
-        command.args(["--interface", interface, "--stats", "table"]).args(flags);
+        command.args(["--interface", interface]).args(flags);
         if !flags.contains(&"--export") {
             command.args(["--export", "json"]);
         }
@@ -150,6 +161,14 @@ impl Agent {
     pub fn stop(self) -> Vec<Value> {
         self.signal("INT");
         self.finish()
+    }
+
+    /// Stops it as a user does and gives back what it has said, all that it counted included.
+    pub fn stop_and_tell(mut self) -> String {
+        self.signal("INT");
+        let status = self.wait();
+        assert!(status.success(), "{status}: {}", self.messages());
+        self.messages()
     }
 
     /// Waits until it has ended, well, and gives back its spans.

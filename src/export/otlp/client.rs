@@ -1,29 +1,23 @@
-//! Batches of OTLP bytes → unary calls to a gRPC server, and its answers → accepted, retry or refused.
+//! Batches of OTLP bytes → a server, and its answers → accepted, retry or refused.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{BufMut as _, Bytes};
-use http::uri::PathAndQuery;
-use prost::Message as _;
-use tonic::client::Grpc;
-use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use bytes::Bytes;
 
-use super::connection::{CONNECT_TIMEOUT, endpoint, metadata};
+use super::connection::{CONNECT_TIMEOUT, endpoint, http_client};
 use super::explain::Destination;
 use super::generated::opentelemetry::proto::collector::trace::v1::ExportTraceServiceResponse;
-use super::retry::{Verdict, classify};
-use super::{Compression, OtlpConfig};
+use super::grpc::GrpcTransport;
+use super::http::{HttpFailure, HttpTransport};
+use super::retry::{Verdict, classify, classify_answer};
+use super::tls::Certificates;
+use super::{Compression, OtlpConfig, Protocol, honeycomb, split};
 use crate::export::batch::Batch;
 use crate::export::{Accepted, ExportError, Exporter, Failure};
 
-/// The method that takes spans.
-const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
-
-/// Sends batches to an OTLP/gRPC server. Clones share its connection.
+/// Sends batches to an OTLP server. Clones share its connections.
 #[derive(Clone, Debug)]
 pub struct OtlpExporter {
     shared: Arc<Shared>,
@@ -31,14 +25,29 @@ pub struct OtlpExporter {
 
 #[derive(Debug)]
 struct Shared {
+    config: OtlpConfig,
     destination: Destination,
-    endpoint: Endpoint,
-    /// Connects with the first call, and again when a connection is lost.
-    channel: Mutex<Channel>,
-    metadata: MetadataMap,
-    compression: Option<CompressionEncoding>,
+    transport: Transport,
+    /// As they were read last.
+    certificates: Mutex<Certificates>,
+    /// The server does not know zstd.
+    without_zstd: AtomicBool,
     timeout: Option<Duration>,
-    concurrency: usize,
+}
+
+#[derive(Debug)]
+enum Transport {
+    Grpc(Box<GrpcTransport>),
+    Http(Box<HttpTransport>),
+}
+
+/// Why one attempt was in vain.
+#[derive(Debug)]
+struct Unsent {
+    verdict: Verdict,
+    reason: String,
+    /// The server said nothing: the connection may be dead, or need other certificates by now.
+    by_transport: bool,
 }
 
 impl OtlpExporter {
@@ -48,95 +57,163 @@ impl OtlpExporter {
     ///
     /// [`ExportError::Configuration`] when a file of certificates cannot be used or a header cannot be sent.
     pub fn new(config: &OtlpConfig) -> Result<Self, ExportError> {
-        let endpoint = endpoint(config)?;
+        let certificates = Certificates::read(config)?;
+        let transport = match config.protocol {
+            Protocol::Grpc => Transport::Grpc(Box::new(GrpcTransport::new(config, &certificates)?)),
+            Protocol::HttpProtobuf => Transport::Http(Box::new(HttpTransport::new(config, &certificates)?)),
+        };
         let shared = Shared {
             destination: Destination::new(config),
-            channel: Mutex::new(endpoint.connect_lazy()),
-            endpoint,
-            metadata: metadata(config)?,
-            compression: match config.compression {
-                Compression::None => None,
-                Compression::Gzip => Some(CompressionEncoding::Gzip),
-                Compression::Zstd => Some(CompressionEncoding::Zstd),
-            },
+            transport,
+            certificates: Mutex::new(certificates),
+            without_zstd: AtomicBool::new(false),
             timeout: (!config.timeout.is_zero()).then_some(config.timeout),
-            concurrency: config.concurrency.max(1),
+            config: config.clone(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Connects once, and says to what. A plaintext endpoint is reached when it accepts the connection, one with TLS
-    /// when the handshake has succeeded both ways and HTTP/2 was agreed upon.
+    /// Sends a batch without spans, and says what took it: the whole way is tried, from the proxy to the key.
     ///
     /// # Errors
     ///
     /// [`ExportError::Unreachable`] with the reason and the remedy.
     pub async fn check(&self) -> Result<String, ExportError> {
-        let Shared { destination, endpoint, timeout, .. } = &*self.shared;
-        let timeout = timeout.unwrap_or(CONNECT_TIMEOUT);
-        match tokio::time::timeout(timeout, endpoint.connect()).await {
-            Ok(Ok(_channel)) => {
-                let how = if destination.is_tls() { "TLS, HTTP/2" } else { "plaintext" };
-                Ok(format!("reached {} ({how})", destination.endpoint()))
-            }
-            Ok(Err(error)) => Err(ExportError::Unreachable(destination.explain_transport(&error))),
-            Err(_) => Err(ExportError::Unreachable(destination.explain_timeout(timeout.as_secs_f64()))),
+        let Shared { destination, config, .. } = &*self.shared;
+        let timeout = Some(self.shared.timeout.unwrap_or(CONNECT_TIMEOUT));
+        self.attempt(Bytes::new(), Compression::None, timeout)
+            .await
+            .map_err(|unsent| ExportError::Unreachable(unsent.reason))?;
+        let how = match (config.is_tls(), config.protocol) {
+            (false, Protocol::Grpc) => "plaintext",
+            (true, Protocol::Grpc) => "TLS, HTTP/2",
+            (false, Protocol::HttpProtobuf) => "plaintext, http/protobuf",
+            (true, Protocol::HttpProtobuf) => "TLS, http/protobuf",
+        };
+        let reached = format!("reached {} ({how})", destination.endpoint());
+        match self.ask_about_key().await {
+            None => Ok(reached),
+            Some(Ok(owner)) => Ok(format!("{reached}; {owner}")),
+            Some(Err(reason)) => Err(ExportError::Unreachable(reason)),
         }
     }
 
-    async fn call(&self, bytes: Bytes) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let mut grpc = Grpc::new(self.channel())
-            .accept_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Zstd);
-        if let Some(compression) = self.shared.compression {
-            grpc = grpc.send_compressed(compression);
-        }
-        let mut request = Request::new(Raw(bytes));
-        *request.metadata_mut() = self.shared.metadata.clone();
-        grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
-        grpc.unary(request, PathAndQuery::from_static(EXPORT), RawCodec).await
+    /// Asks Honeycomb whose the key is, if it is Honeycomb that spans go to. A sentence either way; `None` when nobody can
+    /// tell, be it that there is no answer.
+    pub async fn ask_about_key(&self) -> Option<Result<String, String>> {
+        let Shared { config, destination, certificates, .. } = &*self.shared;
+        let certificates = certificates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        honeycomb::ask_about_key(config, destination, &certificates).await
     }
 
-    fn channel(&self) -> Channel {
-        self.shared.channel.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Sends once.
+    async fn attempt(
+        &self,
+        bytes: Bytes,
+        compression: Compression,
+        timeout: Option<Duration>,
+    ) -> Result<ExportTraceServiceResponse, Unsent> {
+        let call = self.call(bytes, compression);
+        let Some(timeout) = timeout else { return call.await };
+        tokio::time::timeout(timeout, call).await.unwrap_or_else(|_| {
+            Err(Unsent {
+                verdict: Verdict::Retry { wait: None },
+                reason: self.shared.destination.explain_timeout(timeout.as_secs_f64()),
+                by_transport: true,
+            })
+        })
+    }
+
+    async fn call(&self, bytes: Bytes, compression: Compression) -> Result<ExportTraceServiceResponse, Unsent> {
+        let destination = &self.shared.destination;
+        match &self.shared.transport {
+            Transport::Grpc(grpc) => grpc.send(bytes, compression).await.map_err(|status| Unsent {
+                verdict: classify(&status),
+                reason: destination.explain_status(&status),
+                by_transport: std::error::Error::source(&status).is_some(),
+            }),
+            Transport::Http(http) => http.send(bytes, compression).await.map_err(|failure| match failure {
+                HttpFailure::Answer(answer) => Unsent {
+                    verdict: classify_answer(&answer),
+                    reason: destination.explain_http_answer(&answer),
+                    by_transport: false,
+                },
+                HttpFailure::Transport(error) => Unsent {
+                    verdict: Verdict::Retry { wait: None },
+                    reason: destination.explain_transport(&*error),
+                    by_transport: true,
+                },
+            }),
+        }
+    }
+
+    fn compression(&self) -> Compression {
+        match self.shared.config.compression {
+            Compression::Zstd if self.shared.without_zstd.load(Ordering::Relaxed) => Compression::Gzip,
+            compression => compression,
+        }
     }
 
     /// Leaves the connection to those who still wait on it. One that is silent may be dead without a word, and its
-    /// name may have another address by now; TCP alone takes a quarter of an hour to notice.
+    /// name may have another address by now; TCP alone takes a quarter of an hour to notice. Certificates may have been
+    /// renewed on the disk; while they cannot be used the ones from before are.
     fn reconnect(&self) {
-        *self.shared.channel.lock().unwrap_or_else(PoisonError::into_inner) = self.shared.endpoint.connect_lazy();
+        let Shared { config, certificates, transport, .. } = &*self.shared;
+        let mut known = certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = Certificates::read(config).ok().filter(|read| *read != *known);
+        match transport {
+            Transport::Grpc(grpc) => {
+                let changed = read.as_ref().and_then(|read| endpoint(config, read).ok());
+                if let (Some(read), true) = (read, changed.is_some()) {
+                    *known = read;
+                }
+                grpc.renew(changed);
+            }
+            Transport::Http(http) => {
+                let usable = read.and_then(|read| Some((http_client(config, &read).ok()?, read)));
+                if let Some((client, read)) = usable {
+                    *known = read;
+                    http.renew(client);
+                } else if let Ok(client) = http_client(config, &known) {
+                    http.renew(client);
+                }
+            }
+        }
     }
 }
 
 impl Exporter for OtlpExporter {
     async fn export(&self, batch: Batch) -> Result<Accepted, Failure> {
-        let destination = &self.shared.destination;
-        let call = self.call(batch.bytes);
-        let answer = match self.shared.timeout {
-            None => call.await,
-            Some(timeout) => {
-                let Ok(answer) = tokio::time::timeout(timeout, call).await else {
-                    self.reconnect();
-                    let reason = destination.explain_timeout(timeout.as_secs_f64());
-                    return Err(Failure::Retry { reason, wait: None });
-                };
-                answer
+        let compression = self.compression();
+        let mut sent = self.attempt(batch.bytes.clone(), compression, self.shared.timeout).await;
+        if compression == Compression::Zstd && matches!(&sent, Err(unsent) if unsent.verdict == Verdict::Unknown) {
+            // It may be the compression that the server does not know.
+            sent = self.attempt(batch.bytes.clone(), Compression::Gzip, self.shared.timeout).await;
+            if sent.is_ok() && !self.shared.without_zstd.swap(true, Ordering::Relaxed) {
+                tracing::warn!("{} does not take zstd: gzip from now on.", self.shared.destination.endpoint());
             }
-        };
-        match answer {
-            Ok(response) => Ok(accepted(response.into_inner(), batch.spans, destination)),
-            Err(status) => {
-                let reason = destination.explain_status(&status);
-                Err(match classify(&status) {
+        }
+        match sent {
+            Ok(response) => Ok(accepted(response, batch.spans, &self.shared.destination)),
+            Err(Unsent { verdict, reason, by_transport }) => {
+                if by_transport {
+                    self.reconnect();
+                }
+                Err(match verdict {
                     Verdict::Retry { wait } => Failure::Retry { reason, wait },
-                    Verdict::Refuse => Failure::Refused { reason },
+                    Verdict::TooLarge => Failure::TooLarge { reason },
+                    Verdict::Refuse | Verdict::Unknown => Failure::Refused { reason },
                 })
             }
         }
     }
 
     fn concurrency(&self) -> usize {
-        self.shared.concurrency
+        self.shared.config.concurrency.max(1)
+    }
+
+    fn halves(&self, batch: &Batch) -> Option<[Batch; 2]> {
+        split::halves(batch)
     }
 }
 
@@ -153,49 +230,4 @@ fn accepted(response: ExportTraceServiceResponse, sent: u64, destination: &Desti
         format!("{} took a batch but not all of its spans{said}", destination.endpoint())
     };
     Accepted { rejected, message }
-}
-
-/// A message that is encoded already.
-#[derive(Debug)]
-struct Raw(Bytes);
-
-/// Sends [`Raw`] as it is, reads the service's response.
-#[derive(Debug)]
-struct RawCodec;
-
-impl Codec for RawCodec {
-    type Encode = Raw;
-    type Decode = ExportTraceServiceResponse;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for RawCodec {
-    type Item = Raw;
-    type Error = Status;
-
-    fn encode(&mut self, Raw(bytes): Raw, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(bytes.len());
-        buffer.put_slice(&bytes);
-        Ok(())
-    }
-}
-
-impl Decoder for RawCodec {
-    type Item = ExportTraceServiceResponse;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        ExportTraceServiceResponse::decode(buffer)
-            .map(Some)
-            .map_err(|error| Status::internal(format!("the response is no OTLP message: {error}")))
-    }
 }

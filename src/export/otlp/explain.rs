@@ -3,9 +3,11 @@
 use std::error::Error;
 use std::io;
 
+use http::StatusCode;
 use tonic::{Code, Status};
 
-use super::OtlpConfig;
+use super::http::Answer;
+use super::{OtlpConfig, Protocol};
 
 /// What is needed to speak about a destination without telling its secrets.
 #[derive(Clone, Debug)]
@@ -14,6 +16,10 @@ pub(super) struct Destination {
     endpoint: String,
     /// The variable that a user most likely sets it with.
     variable: &'static str,
+    /// What follows host and port in the URL; of gRPC nothing.
+    path: String,
+    /// Host and port of the proxy on the way.
+    proxy: Option<String>,
     /// Never to be repeated, even when the server does.
     secrets: Vec<super::Secret>,
 }
@@ -21,8 +27,7 @@ pub(super) struct Destination {
 impl Destination {
     pub(super) fn new(config: &OtlpConfig) -> Self {
         let host = config.endpoint.host().unwrap_or_default();
-        let honeycomb = host == "honeycomb.io" || host.ends_with(".honeycomb.io");
-        let variable = if honeycomb { "HONEYCOMB_API_ENDPOINT" } else { "OTEL_EXPORTER_OTLP_ENDPOINT" };
+        let variable = if config.is_honeycomb() { "HONEYCOMB_API_ENDPOINT" } else { "OTEL_EXPORTER_OTLP_ENDPOINT" };
         let scheme = config.endpoint.scheme_str().unwrap_or("https");
         let authority = config.endpoint.authority().map_or(host, http::uri::Authority::as_str);
         // Whatever stands before `@` is a credential.
@@ -30,6 +35,8 @@ impl Destination {
         Self {
             endpoint: format!("{scheme}://{authority}"),
             variable,
+            path: if config.protocol == Protocol::Grpc { String::new() } else { config.endpoint.path().to_owned() },
+            proxy: config.proxy.as_ref().map(|proxy| proxy.uri.to_string().trim_end_matches('/').to_owned()),
             secrets: config.headers.iter().map(|(_, value)| value.clone()).collect(),
         }
     }
@@ -37,11 +44,6 @@ impl Destination {
     /// Scheme, host and port.
     pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
-    }
-
-    /// Whether TLS is spoken with it.
-    pub(super) fn is_tls(&self) -> bool {
-        self.endpoint.starts_with("https:")
     }
 
     /// Why a call failed: the answer of a server, or the error of the transport that found none.
@@ -78,18 +80,53 @@ impl Destination {
         }
     }
 
+    /// Why a server did not take spans over HTTP.
+    pub(super) fn explain_http_answer(&self, answer: &Answer) -> String {
+        let Self { endpoint, variable, path, .. } = self;
+        let said = self.quote(&answer.message);
+        match answer.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => format!(
+                "{endpoint} does not accept the credentials{said}: check HONEYCOMB_API_KEY / OTEL_EXPORTER_OTLP_HEADERS"
+            ),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => format!(
+                "{endpoint} takes no spans at {path} ({}){said}: check {variable} and OTEL_EXPORTER_OTLP_PROTOCOL",
+                answer.status
+            ),
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => format!(
+                "{endpoint} takes no protobuf over HTTP, or not with this compression{said}: check {variable} and \
+                 OTEL_EXPORTER_OTLP_COMPRESSION"
+            ),
+            StatusCode::PAYLOAD_TOO_LARGE => format!("{endpoint} does not take so much at once{said}"),
+            StatusCode::TOO_MANY_REQUESTS => format!("{endpoint} has no room for more{said}"),
+            StatusCode::SERVICE_UNAVAILABLE => format!("{endpoint} is not available{said}"),
+            status if status.is_redirection() => {
+                format!(
+                    "{endpoint} sends elsewhere{said}, and redirects are not followed: set {variable} to that place"
+                )
+            }
+            status => format!("{endpoint} answered {status}{said}"),
+        }
+    }
+
     /// Why no connection came about, or why it broke.
     pub(super) fn explain_transport(&self, error: &(dyn Error + 'static)) -> String {
         let (kind, deepest) = root_cause(error);
         let Self { endpoint, variable, .. } = self;
         let has = |word: &str| deepest.contains(word);
+        if let Some(proxy) = &self.proxy
+            && let Some(why) = tunnel_fault(error)
+        {
+            return format!("the proxy {proxy} gives no way to {endpoint} ({why}): check HTTPS_PROXY and NO_PROXY");
+        }
         if kind == Some(io::ErrorKind::ConnectionRefused) {
             format!(
                 "nothing listens at {endpoint} (connection refused): start an OTLP receiver there, or set {variable}"
             )
         } else if has("failed to lookup address") || has("dns error") {
             format!("the host of {endpoint} has no address ({deepest}): check {variable}")
-        } else if has("UnknownIssuer") {
+        } else if has("certificate expired") || has("Expired") || has("not valid yet") || has("NotValidYet") {
+            format!("the certificate of {endpoint} is not valid now ({deepest}): renew it, or check the clocks")
+        } else if has("UnknownIssuer") || has("BadSignature") {
             format!(
                 "the certificate of {endpoint} is signed by an authority that is not trusted here: set \
                  OTEL_EXPORTER_OTLP_CERTIFICATE to a PEM file with that authority's certificate"
@@ -126,6 +163,23 @@ impl Destination {
         let words = words.trim();
         if words.is_empty() { String::new() } else { format!(" (\"{words}\")") }
     }
+}
+
+/// What is wrong with the tunnel through a proxy, if that is what is wrong.
+fn tunnel_fault(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(why) = error.to_string().strip_prefix("tunnel error: ") {
+            let (_, deepest) = root_cause(error);
+            return Some(match why {
+                "proxy authorization required" => "it asks for a user and a password".to_owned(),
+                "unsuccessful" => "it refuses".to_owned(),
+                _ => deepest,
+            });
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// The kind of the first input/output error, and what the innermost error says.
@@ -176,6 +230,8 @@ mod tests {
     fn destination(endpoint: &str) -> Destination {
         Destination::new(&OtlpConfig {
             endpoint: endpoint.parse().unwrap(),
+            protocol: Protocol::Grpc,
+            proxy: None,
             headers: vec![("x-honeycomb-team".to_owned(), Secret::new("hcaik_secret"))],
             compression: Compression::None,
             timeout: Duration::from_secs(10),

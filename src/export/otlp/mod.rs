@@ -1,11 +1,13 @@
-//! `Span` → OTLP bytes → a gRPC server.
+//! `Span` → OTLP bytes → a server, over gRPC or HTTP.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 mod client;
 mod connection;
+mod dial;
 mod encode;
+mod envelope;
 mod explain;
 #[rustfmt::skip]
 #[expect(
@@ -14,18 +16,29 @@ mod explain;
     reason = "prost documents messages and fields, not the modules of the packages, and writes its own comments"
 )]
 pub mod generated;
+mod grpc;
+mod honeycomb;
+mod http;
+mod metrics;
 mod retry;
+mod split;
+mod tls;
 
 pub use client::OtlpExporter;
-pub(crate) use connection::{endpoint, metadata};
+pub(crate) use connection::{lazy_channel, metadata};
+pub use dial::Proxy;
 pub use encode::{OtlpFormat, encode_span};
+pub(super) use envelope::OtlpEnvelope;
+pub(crate) use metrics::MetricsClient;
 pub(super) use retry::Backoff;
 
-/// An OTLP/gRPC destination.
+/// An OTLP destination.
 #[derive(Clone, Debug)]
 pub struct OtlpConfig {
-    /// Scheme, host and port: `http` is plaintext, `https` is TLS.
-    pub endpoint: http::Uri,
+    /// `http` is plaintext, `https` is TLS. Of gRPC: scheme, host and port; of HTTP: the whole URL of the signal.
+    pub endpoint: ::http::Uri,
+    /// What is spoken with it.
+    pub protocol: Protocol,
     /// Metadata sent with every request, names in lower case.
     pub headers: Vec<(String, Secret)>,
     /// How requests are compressed.
@@ -36,8 +49,47 @@ pub struct OtlpConfig {
     pub certificate: Option<PathBuf>,
     /// PEM files with the client's certificate and key, for mutual TLS.
     pub client_identity: Option<(PathBuf, PathBuf)>,
-    /// Unary calls in flight at most.
+    /// Calls in flight at most.
     pub concurrency: usize,
+    /// Opens the way to it, if it is not reached directly.
+    pub proxy: Option<Proxy>,
+}
+
+impl OtlpConfig {
+    /// Whether TLS is spoken with it.
+    pub fn is_tls(&self) -> bool {
+        self.endpoint.scheme_str() == Some("https")
+    }
+
+    /// Whether it is Honeycomb.
+    pub fn is_honeycomb(&self) -> bool {
+        self.endpoint.host().is_some_and(is_honeycomb)
+    }
+}
+
+/// Whether a host is Honeycomb's.
+pub(crate) fn is_honeycomb(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    host == "honeycomb.io" || host.ends_with(".honeycomb.io")
+}
+
+/// How OTLP is carried.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protocol {
+    /// OTLP/gRPC.
+    Grpc,
+    /// OTLP/HTTP with binary protobuf.
+    HttpProtobuf,
+}
+
+impl Protocol {
+    /// As `OTEL_EXPORTER_OTLP_PROTOCOL` names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::HttpProtobuf => "http/protobuf",
+        }
+    }
 }
 
 /// Compression of requests.

@@ -1,16 +1,23 @@
-//! A gRPC status → retry or not, and after what time.
+//! A gRPC status, or an HTTP answer → retry or not, and after what time.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use http::StatusCode;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
+
+use super::http::Answer;
 
 /// What a failed call means for its batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
     /// Send it again, not before the wait that the server asked for.
     Retry { wait: Option<Duration> },
+    /// It is too large, and may be taken in parts.
+    TooLarge,
+    /// What was asked for is not known there: the method, the path, or the compression.
+    Unknown,
     /// It will never be taken.
     Refuse,
 }
@@ -21,6 +28,9 @@ pub(super) fn classify(status: &Status) -> Verdict {
     let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
     let from_transport = std::error::Error::source(status).is_some();
     match status.code() {
+        Code::ResourceExhausted | Code::OutOfRange if wait.is_none() && is_about_size(status.message()) => {
+            Verdict::TooLarge
+        }
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
@@ -30,6 +40,30 @@ pub(super) fn classify(status: &Status) -> Verdict {
         Code::ResourceExhausted if wait.is_some() => Verdict::Retry { wait },
         // GOAWAY and resets arrive with these codes: an ageing connection, or a peer that calls for calm.
         Code::Unknown | Code::Internal | Code::ResourceExhausted if from_transport => Verdict::Retry { wait: None },
+        Code::Unimplemented => Verdict::Unknown,
+        _ => Verdict::Refuse,
+    }
+}
+
+/// How the implementations of gRPC say that a message is larger than they take (grpc-go, grpc-java, tonic); there is no
+/// code for it, and one of them uses a code that asks for the same batch again.
+fn is_about_size(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["larger than max", "exceeds maximum", "length too large", "message too large"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// The table of OTLP/HTTP ("Failures", OTLP/HTTP), and what servers say of messages that are too large or of an unknown
+/// coding (RFC 9110 §15.5.14, §15.5.16).
+pub(super) fn classify_answer(answer: &Answer) -> Verdict {
+    match answer.status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Verdict::Retry { wait: answer.wait },
+        StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::BAD_REQUEST => Verdict::Unknown,
         _ => Verdict::Refuse,
     }
 }
@@ -104,7 +138,7 @@ mod tests {
             (Code::FailedPrecondition, Verdict::Refuse),
             (Code::Aborted, RETRY),
             (Code::OutOfRange, RETRY),
-            (Code::Unimplemented, Verdict::Refuse),
+            (Code::Unimplemented, Verdict::Unknown),
             (Code::Internal, Verdict::Refuse),
             (Code::Unavailable, RETRY),
             (Code::DataLoss, RETRY),
@@ -130,6 +164,35 @@ mod tests {
             let mut status = Status::new(code, "");
             status.set_source(Arc::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
             assert_eq!(classify(&status), RETRY, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_too_large_is_not_to_be_sent_again_as_it_is() {
+        for (code, message) in [
+            (Code::ResourceExhausted, "grpc: received message larger than max (5000000 vs. 4194304)"),
+            (Code::ResourceExhausted, "gRPC message exceeds maximum size 4194304: 5000000"),
+            (
+                Code::OutOfRange,
+                "Error, decoded message length too large: found 5000000 bytes, the limit is: 4194304 bytes",
+            ),
+        ] {
+            assert_eq!(classify(&Status::new(code, message)), Verdict::TooLarge, "{message}");
+        }
+        assert_eq!(classify(&Status::out_of_range("not now")), RETRY);
+    }
+
+    #[test]
+    fn every_http_status_has_the_verdict_of_the_specification() {
+        let wait = Some(Duration::from_secs(3));
+        for status in (100..600).filter_map(|status| StatusCode::from_u16(status).ok()) {
+            let wanted = match status.as_u16() {
+                429 | 502 | 503 | 504 => Verdict::Retry { wait },
+                413 => Verdict::TooLarge,
+                400 | 415 => Verdict::Unknown,
+                _ => Verdict::Refuse,
+            };
+            assert_eq!(classify_answer(&Answer { status, wait, message: String::new() }), wanted, "{status}");
         }
     }
 

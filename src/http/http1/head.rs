@@ -151,8 +151,9 @@ fn request_line(bytes: &[u8]) -> Option<RequestLine> {
     })
 }
 
-/// A copy with the start line as it should be, up to the target's end byte for byte in the same places: no spaces in
-/// the target, which are against RFC 9112 §3.2 and are sent all the same, and version 1.0 or 1.1 for another of 1.
+/// A copy with the start line as it should be, up to the target's end byte for byte in the same places: visible ASCII for
+/// the spaces and the bytes of other character sets in the target, which are against RFC 9112 §3.2 and are sent all the
+/// same, and version 1.0 or 1.1 for another of 1.
 fn regular(bytes: &[u8]) -> Vec<u8> {
     const VERSION: &[u8] = b" HTTP/1.";
 
@@ -161,7 +162,7 @@ fn regular(bytes: &[u8]) -> Vec<u8> {
     let first = memchr(b' ', line).unwrap_or(0);
     let Some(last) = memchr::memmem::rfind(line, VERSION) else { return copy };
     for byte in line.get_mut(first + 1..last).unwrap_or_default() {
-        if *byte == b' ' {
+        if *byte == b' ' || !byte.is_ascii() {
             *byte = b'+';
         }
     }

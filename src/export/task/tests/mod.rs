@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::export::otlp::OtlpFormat;
 use crate::export::testing::get_span;
-use crate::export::{BatchConfig, ExportSnapshot, MergeConfig, OutputConfig};
+use crate::export::{BatchConfig, ExportSnapshot, MergeConfig, OutputConfig, Spool, SpoolConfig};
 use crate::span::Resource;
 
 /// What becomes of a span.
@@ -20,7 +20,7 @@ enum Item {
     SampledOut,
 }
 
-struct Source(mpsc::Receiver<Vec<Item>>);
+struct Source(mpsc::Receiver<Vec<Item>>, Arc<ExportCounters>);
 
 impl SpanSource for Source {
     type Item = Item;
@@ -29,10 +29,10 @@ impl SpanSource for Source {
         self.0.recv()
     }
 
-    fn span<'a>(&'a self, item: &'a Item) -> Option<Span<'a>> {
+    fn spans(&self, item: &Item, take: &mut dyn FnMut(&Span<'_>)) {
         match item {
-            Item::Sampled => Some(get_span("GET", "/")),
-            Item::SampledOut => None,
+            Item::Sampled => take(&get_span("GET", "/")),
+            Item::SampledOut => self.1.sampled_out(),
         }
     }
 }
@@ -43,6 +43,7 @@ enum Answer {
     Accept,
     AcceptAfter(Duration),
     Reject(u64),
+    TooLarge,
     Retry(Option<Duration>),
     Refuse,
     Never,
@@ -75,6 +76,7 @@ impl Exporter for Destination {
                 Ok(Accepted::default())
             }
             Answer::Reject(rejected) => Ok(Accepted { rejected, message: "not all".to_owned() }),
+            Answer::TooLarge => Err(Failure::TooLarge { reason: "too large".to_owned() }),
             Answer::Retry(wait) => Err(Failure::Retry { reason: "away".to_owned(), wait }),
             Answer::Refuse => Err(Failure::Refused { reason: "wrong key".to_owned() }),
             Answer::Never => std::future::pending().await,
@@ -85,6 +87,12 @@ impl Exporter for Destination {
 
     fn concurrency(&self) -> usize {
         self.concurrency
+    }
+
+    fn halves(&self, batch: &Batch) -> Option<[Batch; 2]> {
+        let middle = batch.spans / 2;
+        let part = |spans: u64| Batch { bytes: batch.bytes.slice(..batch.bytes.len() / 2), spans, ..batch.clone() };
+        (middle > 0).then(|| [part(middle), part(batch.spans - middle)])
     }
 }
 
@@ -104,13 +112,24 @@ struct Settings {
     when_full: WhenFull,
     concurrency: usize,
     permits: usize,
+    /// What memory cannot hold waits there.
+    spool: Option<SpoolConfig>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_spans: 2, queue_bytes: 1 << 20, when_full: WhenFull::Drop, concurrency: 1, permits: 1 << 20 }
+        Self {
+            max_spans: 2,
+            queue_bytes: 1 << 20,
+            when_full: WhenFull::Drop,
+            concurrency: 1,
+            permits: 1 << 20,
+            spool: None,
+        }
     }
 }
+
+mod spooling;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -124,8 +143,10 @@ impl Bench {
                 max_bytes: 1 << 20,
                 delay: SECOND,
                 queue_bytes: settings.queue_bytes,
+                queue_spans: None,
                 when_full: settings.when_full,
             },
+            spool: None,
             shutdown_timeout: 5 * SECOND,
         };
         let (source, receiver) = mpsc::channel(1);
@@ -140,7 +161,8 @@ impl Bench {
         let counters = Arc::new(ExportCounters::default());
         let (stop, stopped) = watch::channel(false);
         let format = OtlpFormat::new(&Resource::default());
-        let task = Task::new(Source(receiver), format, destination, &config, Arc::clone(&counters));
+        let task = Task::new(Source(receiver, counters.clone()), format, destination, &config, Arc::clone(&counters));
+        let task = task.with_spool(settings.spool.as_ref().map(|spool| Spool::open(spool).unwrap()));
         Self { source: Some(source), calls, permits, stop, counters, task: tokio::spawn(task.run(stopped)) }
     }
 
@@ -171,8 +193,12 @@ impl Bench {
 
 fn assert_conserved(counted: &ExportSnapshot) {
     assert_eq!(
-        counted.exchanges_received,
-        counted.spans_exported + counted.dropped_total() + counted.spans_sampled_out + counted.spans_waiting,
+        counted.exchanges_received + counted.spans_recovered,
+        counted.spans_exported
+            + counted.dropped_total()
+            + counted.spans_sampled_out
+            + counted.spans_waiting
+            + counted.spans_spooled,
         "{counted:?}"
     );
 }
@@ -254,6 +280,30 @@ async fn a_refused_batch_is_lost_and_the_next_is_sent() {
     let (result, counted) = bench.end().await;
     assert_eq!((counted.spans_exported, counted.dropped(DropReason::Refused), counted.retries), (2, 2, 0));
     assert_eq!(result.unwrap_err().to_string(), "2 spans were not exported: wrong key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_too_large_goes_in_parts_and_in_order() {
+    let script = [Answer::TooLarge, Answer::TooLarge, Answer::Accept];
+    let mut bench = Bench::start(script, &Settings { max_spans: 4, ..Settings::default() });
+    bench.give_spans(8).await;
+    let mut sizes = Vec::new();
+    for _ in 0..6 {
+        sizes.push(bench.calls.recv().await.unwrap().1.spans);
+    }
+    assert_eq!(sizes, [4, 2, 1, 1, 2, 4], "the parts go before what came later");
+    let (result, counted) = bench.end().await;
+    assert!(result.is_ok());
+    assert_eq!((counted.spans_exported, counted.dropped_total(), counted.retries), (8, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_span_that_is_too_large_alone_is_refused() {
+    let bench = Bench::start([Answer::TooLarge], &Settings::default());
+    bench.give_spans(2).await;
+    let (result, counted) = bench.end().await;
+    assert_eq!((counted.dropped(DropReason::Refused), counted.requests), (2, 3));
+    assert_eq!(result.unwrap_err().to_string(), "2 spans were not exported: too large");
 }
 
 #[tokio::test(start_paused = true)]
