@@ -14,7 +14,7 @@ pub(super) use head::{parse_request, parse_response};
 pub(super) use proof::{PeerState, Proof, Turn};
 
 use super::detect::{Detected, detect};
-use super::{Answered, HttpLimits, Lost, Message, MessageSink, Role, Standing, moment};
+use super::{Answered, HttpLimits, Lost, Message, MessageSink, Opening, Role, Standing, moment};
 use crate::tcp::Mark;
 use crate::time::Timestamp;
 
@@ -49,6 +49,8 @@ pub(super) struct Stream {
     doubt: Doubt,
     /// How sure the boundaries are since the last loss.
     standing: Standing,
+    /// How the message read last began.
+    opening: Opening,
     /// The message read last was an interim response: the client may go on with its body.
     interim: bool,
     /// What the request read last asks for.
@@ -102,9 +104,17 @@ pub(super) struct At<'a> {
     pub(super) mark: &'a Mark,
     pub(super) turn: Turn,
     pub(super) proof: Proof,
+    pub(super) opening: Opening,
     /// What the direction carries, as far as that is known.
     pub(super) expected: Option<Role>,
     pub(super) limits: &'a HttpLimits,
+}
+
+impl<'a> At<'a> {
+    /// For bytes of the same packet after its first ones, at `mark`: they begin no turn.
+    fn further(self, mark: &'a Mark) -> Self {
+        Self { mark, turn: Turn::Same, proof: Proof::None, opening: Opening::Unknown, ..self }
+    }
 }
 
 /// What the direction is after an event.
@@ -135,6 +145,7 @@ impl Stream {
             unreported_loss: None,
             doubt: Doubt::None,
             standing: Standing::Sure,
+            opening: Opening::Unknown,
             interim: false,
             switch: Switch::None,
             withholds_one: false,
@@ -177,8 +188,7 @@ impl Stream {
         let mut after = After::Follow;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             let mark = Mark { sequence: at.mark.sequence.advance(number(used)), ..*at.mark };
-            let (turn, proof) = if used == 0 { (at.turn, at.proof) } else { (Turn::Same, Proof::None) };
-            let here = At { mark: &mark, turn, proof, ..*at };
+            let here = if used == 0 { At { mark: &mark, ..*at } } else { at.further(&mark) };
             let step;
             (step, after) = match self.state {
                 State::Boundary => self.begin(rest, &here, sink),
@@ -241,6 +251,7 @@ impl Stream {
         if at.proof == Proof::Proven {
             self.standing = Standing::Sure;
         }
+        self.opening = at.opening;
         self.held_mark = mark;
         self.held_packets = 0;
         self.held_last = mark.at;
@@ -331,7 +342,7 @@ impl Stream {
         let (framing, upgrades) = body::of_request(&head);
         self.switch = Switch::of(&head, upgrades);
         sink.counters().requests += 1;
-        sink.message(Message::RequestHead(head, self.standing), &self.held_mark);
+        sink.message(Message::RequestHead(head, self.standing, self.opening), &self.held_mark);
         Parsed::Begun(framing)
     }
 
