@@ -46,7 +46,7 @@ want() {
 }
 
 if ! command -v cargo >/dev/null; then
-  say "cargo is missing: install Rust 1.88 or later from https://rustup.rs, then try again"
+  say "cargo is missing: install Rust 1.89 or later from https://rustup.rs, then try again"
   exit 1
 fi
 need cc "a C compiler and linker" gcc gcc build-base gcc gcc

@@ -13,6 +13,7 @@ use hyper::body::Bytes;
 use tokio::net::TcpListener;
 
 use crate::export::ExportCounters;
+use crate::metadata::MetadataStatus;
 use crate::serving::{self, Bounds, text};
 use crate::telemetry::prometheus;
 use crate::worker::Watch;
@@ -32,6 +33,8 @@ pub(crate) struct Status {
     pub(crate) workers: Watch,
     /// The exporter's.
     pub(crate) export: Arc<ExportCounters>,
+    /// How the watches of Kubernetes fare, where there are any.
+    pub(crate) names: Option<Arc<MetadataStatus>>,
     /// The settings in words, secrets masked.
     pub(crate) config: Arc<str>,
 }
@@ -65,15 +68,26 @@ fn answer(method: &Method, path: &str, status: &Status) -> Response<Full<Bytes>>
     }
     match path {
         "/livez" => verdict(status.workers.stuck(STUCK)),
-        "/readyz" => verdict(status.workers.stuck(STUCK).or_else(|| status.export.obstacle())),
+        "/readyz" => readiness(status),
         "/metrics" => {
             let mut response =
-                text(StatusCode::OK, prometheus::render(&status.workers.all(), status.export.snapshot()));
+                text(StatusCode::OK, prometheus::render(&status.workers.all(), &status.export.snapshot()));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(prometheus::CONTENT_TYPE));
             response
         }
         "/config" => text(StatusCode::OK, status.config.to_string()),
         _ => text(StatusCode::OK, INDEX.to_owned()),
+    }
+}
+
+/// Whether spans go out, and with the names that they should have. Names that were known once and may be out of date are said,
+/// and are no reason not to be ready.
+fn readiness(status: &Status) -> Response<Full<Bytes>> {
+    let names = || status.names.as_ref()?.obstacle();
+    let obstacle = status.workers.stuck(STUCK).or_else(|| status.export.obstacle()).or_else(names);
+    match status.names.as_ref().and_then(|names| names.doubt()) {
+        Some(doubt) if obstacle.is_none() => text(StatusCode::OK, format!("ok, but {doubt}\n")),
+        _ => verdict(obstacle),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::config::{Config, Mode};
 use crate::debugging;
 use crate::export::otlp::OtlpConfig;
 use crate::export::{self, Destination, ExportCounters, ExportError, OutputConfig, Spans, Spool};
-use crate::metadata::{HostAddresses, NoAddresses};
+use crate::metadata::{self, HostAddresses, Names, NoAddresses};
 use crate::privileges;
 use crate::signals::Signals;
 use crate::span::{LocalAddresses, SpanBuilder};
@@ -26,7 +26,7 @@ use crate::telemetry::allocations;
 use crate::telemetry::metrics::{Metrics, MetricsDestination};
 use crate::telemetry::progress::Progress;
 use crate::telemetry::statistics::Statistics;
-use crate::worker::{self, Crew, Stop, WorkerReport};
+use crate::worker::{self, Crew, ExchangeReceiver, Stop, WorkerReport};
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
@@ -99,6 +99,13 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
             return Ok(failure(&error));
         }
     };
+    let mut names = match Names::open(&config.metadata).await {
+        Ok(names) => names,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Ok(Ending::BadInput);
+        }
+    };
     leave_out_own_export(&mut config).await;
     let sources = match open(&config.source) {
         Ok(sources) => sources,
@@ -118,14 +125,10 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
     let mut crew = Crew::start(sources, config.pipeline, sender, &stop).context("cannot start a thread")?;
     let counters = Arc::<ExportCounters>::default();
     let (stop_export, stopped) = watch::channel(false);
-    report_on_itself(&config, &crew, &counters);
+    report_on_itself(&config, &crew, &counters, &names);
+    names.follow();
     destination.check_key(counters.clone());
-    let spans = Spans {
-        builder: SpanBuilder::new(config.spans.clone()),
-        local: local_addresses(&config),
-        resource: config.resource.clone(),
-    };
-    let exporting = export::run(receiver, spans, destination, spool, config.export.clone(), counters.clone(), stopped);
+    let exporting = exporting(&config, receiver, destination, spool, &names, counters.clone(), stopped);
     let mut export_task = tokio::spawn(exporting);
     let size = match &config.source {
         SourceConfig::File(file) => capture::size(file),
@@ -143,6 +146,35 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
     Ok(conclude(&config, report, exported, &counters))
 }
 
+/// Makes spans of exchanges and exports them, as soon as there are names or they take too long.
+fn exporting(
+    config: &Config,
+    receiver: ExchangeReceiver,
+    destination: Destination,
+    spool: Option<Spool>,
+    names: &Names,
+    counters: Arc<ExportCounters>,
+    stopped: watch::Receiver<bool>,
+) -> impl Future<Output = Exported> + Send + use<> {
+    let builder =
+        SpanBuilder::new(config.spans.clone()).with_workloads(config.resource.clone(), config.further.clone());
+    let spans = Spans {
+        builder,
+        local: local_addresses(config),
+        names: names.lookup(),
+        resource: config.resource.clone(),
+        identity: config.identity.attributes.clone(),
+    };
+    let (status, config, mut asked) = (names.status(), config.export.clone(), stopped.clone());
+    async move {
+        tokio::select! {
+            () = metadata::wait(status) => {}
+            _ = asked.wait_for(|stop| *stop) => {}
+        }
+        export::run(receiver, spans, destination, spool, config, counters, stopped).await
+    }
+}
+
 /// Where spans go, and the agent's own metrics if they go anywhere.
 fn open_destinations(config: &Config) -> Result<(Destination, Option<MetricsDestination>), ExportError> {
     let metrics = config.metrics.as_ref().map(MetricsDestination::open).transpose()?;
@@ -150,15 +182,22 @@ fn open_destinations(config: &Config) -> Result<(Destination, Option<MetricsDest
 }
 
 /// Starts what tells of the agent while it runs live: answers to probes, profiles, and a warning when something is being lost.
-fn report_on_itself(config: &Config, crew: &Crew, counters: &Arc<ExportCounters>) {
+fn report_on_itself(config: &Config, crew: &Crew, counters: &Arc<ExportCounters>, names: &Names) {
+    if let Some(status) = names.status() {
+        counters.tell_of(status);
+    }
     if matches!(config.source, SourceConfig::File(_)) {
         return;
     }
     let (workers, export) = (crew.watch(), counters.clone());
     if let Some(address) = config.admin {
         let lines = describe(config).into_iter().map(|(name, value)| format!("{name:<20} {value}\n"));
-        let status =
-            Status { workers: workers.clone(), export: export.clone(), config: lines.collect::<String>().into() };
+        let status = Status {
+            workers: workers.clone(),
+            export: export.clone(),
+            names: names.status(),
+            config: lines.collect::<String>().into(),
+        };
         tokio::spawn(admin::serve(address, status));
     }
     if let Some(address) = config.debugging {

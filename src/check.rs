@@ -7,6 +7,7 @@ use crate::agent::{Ending, destination, failure, report};
 use crate::capture::{self, Received, SourceConfig};
 use crate::config::Config;
 use crate::export::{self, ExportConfig, OutputConfig, Spool};
+use crate::metadata::{MetadataSource, Scope};
 
 /// Prints and tries; the first failure decides the exit code.
 pub(crate) async fn run(config: Config) -> Ending {
@@ -95,6 +96,7 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
         );
         lines.push(("own metrics", metrics));
     }
+    lines.extend(names(config));
     describe_batches(&config.export, &mut lines);
     lines.push(("headers reported", config.spans.headers.join(", ")));
     lines.push(("views merged within", format!("{:?}", config.export.merge.window)));
@@ -118,6 +120,21 @@ fn describe_batches(export: &ExportConfig, lines: &mut Vec<(&'static str, String
     if let Some(spool) = &export.spool {
         lines.push(("spool", format!("{}, {} bytes", spool.directory.display(), spool.max_bytes)));
     }
+}
+
+/// Where names come from and which spans there are, in words.
+fn names(config: &Config) -> [(&'static str, String); 2] {
+    let scope = match config.metadata.scope {
+        Scope::Cluster => "",
+        Scope::Node => ", of this node's pods",
+    };
+    let names = match &config.metadata.source {
+        MetadataSource::Off => "none".to_owned(),
+        MetadataSource::Auto => format!("of Kubernetes, where there is one{scope}"),
+        MetadataSource::On => format!("of Kubernetes{scope}"),
+        MetadataSource::File(path) => path.display().to_string(),
+    };
+    [("names", names), ("span layout", format!("{:?}", config.spans.layout).to_ascii_lowercase())]
 }
 
 /// Opens the source and closes it again; of a file the first packets are read.

@@ -16,7 +16,7 @@ use network_agent::config::{Config, ConfigError, Terminal};
 use network_agent::export::{self, Destination, ExportCounters, Spans, WhenFull};
 use network_agent::metadata::NoAddresses;
 use network_agent::pipeline::PipelineConfig;
-use network_agent::span::SpanBuilder;
+use network_agent::span::{NoNames, SpanBuilder};
 use network_agent::telemetry::metrics::{Metrics, MetricsConfig, MetricsDestination};
 use network_agent::worker::{Crew, ExchangeReceiver, Stop, Watch, exchange_queue};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
@@ -116,8 +116,13 @@ async fn crew() -> (Crew, ExchangeReceiver) {
 /// Takes all exchanges and sends them nowhere.
 async fn export_all(receiver: ExchangeReceiver, counters: &Arc<ExportCounters>) {
     let config = load(&[("AGENT_EXPORT", "none")]).unwrap();
-    let spans =
-        Spans { builder: SpanBuilder::new(config.spans), local: Arc::new(NoAddresses), resource: config.resource };
+    let spans = Spans {
+        builder: SpanBuilder::new(config.spans),
+        local: Arc::new(NoAddresses),
+        names: Arc::new(NoNames),
+        resource: config.resource,
+        identity: Vec::new(),
+    };
     let (_stop, stopped) = watch::channel(false);
     let destination = Destination::open(&config.export.output).unwrap();
     export::run(receiver, spans, destination, None, config.export, counters.clone(), stopped).await.unwrap();

@@ -10,6 +10,9 @@ use clap::{Arg, ArgAction, Command};
 
 use super::settings::{Group, OBSOLETE, SETTINGS, Setting};
 
+/// Variables that say something when they are empty: none.
+const SAYS_NONE: [&str; 3] = ["HTTP_HEADERS", "AGENT_ADMIN_ADDRESS", "AGENT_EXCLUDE_USER_AGENTS"];
+
 /// What was set, as text, by the name of its variable.
 #[derive(Clone, Debug, Default)]
 pub struct Raw {
@@ -55,7 +58,7 @@ impl Raw {
                 let lower =
                     || environment(&setting.variable.to_ascii_lowercase()).filter(|_| setting.group == Group::Proxy);
                 let text = environment(setting.variable).or_else(lower)?;
-                let counts = !text.is_empty() || ["HTTP_HEADERS", "AGENT_ADMIN_ADDRESS"].contains(&setting.variable);
+                let counts = !text.is_empty() || SAYS_NONE.contains(&setting.variable);
                 counts.then(|| Given { text, origin: setting.variable.to_owned() })
             };
             if let Some(given) = from_flag.or_else(from_environment) {

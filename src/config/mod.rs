@@ -11,6 +11,7 @@ use crate::span::{Resource, SpanSettings};
 use crate::telemetry::metrics::MetricsConfig;
 
 mod cli;
+mod cluster;
 mod destination;
 mod metrics;
 mod resolve;
@@ -40,6 +41,12 @@ pub struct Config {
     pub own_addresses: Vec<std::net::IpAddr>,
     /// Networks of its pods, and of machines with an agent.
     pub networks: crate::metadata::Networks,
+    /// Where names of pods, Services and nodes come from.
+    pub metadata: crate::metadata::MetadataConfig,
+    /// What the user adds to every resource.
+    pub further: Resource,
+    /// What the agent says of itself in the scope of spans whose resource is another's.
+    pub identity: Resource,
     /// Where spans go.
     pub export: ExportConfig,
     /// Where the agent's own metrics go; nowhere for a file.

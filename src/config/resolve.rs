@@ -8,7 +8,8 @@ use super::cli::Raw;
 use super::destination::Signal;
 use super::settings::SETTINGS;
 use super::{
-    Config, Fault, Faults, LogConfig, LogFormat, Mode, StatsFormat, destination, metrics, resource, spans, values,
+    Config, Fault, Faults, LogConfig, LogFormat, Mode, StatsFormat, cluster, destination, metrics, resource, spans,
+    values,
 };
 use crate::capture::{self, FileConfig, LiveConfig, SourceConfig, default_filter};
 use crate::export::{BatchConfig, ExportConfig, MergeConfig, OutputConfig, SpoolConfig, WhenFull};
@@ -46,6 +47,9 @@ pub(super) fn resolve(raw: &Raw, terminal: Terminal) -> Result<Config, Faults> {
         pipeline: resolver.pipeline(),
         spans: spans::settings(&mut resolver),
         resource: resource::resource(&mut resolver, Signal::Traces),
+        metadata: cluster::metadata(&mut resolver),
+        further: resource::further(&mut resolver),
+        identity: resource::identity(&resolver),
         own_addresses: resource::own_addresses(&mut resolver),
         networks: resource::networks(&mut resolver),
         metrics: metrics::metrics(&mut resolver, &source, &export.output),

@@ -18,8 +18,21 @@ pub(super) fn resource(resolver: &mut Resolver<'_>, signal: Signal) -> Resource 
     if let Some(host) = node.clone().or_else(host_name) {
         resource.set("host.name", host);
     }
-    resource.set("telemetry.distro.name", env!("CARGO_PKG_NAME"));
-    resource.set("telemetry.distro.version", env!("CARGO_PKG_VERSION"));
+    for attribute in identity(resolver).attributes.into_iter().chain(further(resolver).attributes) {
+        match resource.attributes.iter_mut().find(|known| known.key == attribute.key) {
+            Some(known) => *known = attribute,
+            None => resource.attributes.push(attribute),
+        }
+    }
+    // The dataset of the spans is what the user of the old agent expects it to be.
+    resource.set("service.name", dataset);
+    resource.set("service.version", env!("CARGO_PKG_VERSION"));
+    resource
+}
+
+/// What the agent is and where it runs.
+pub(super) fn identity(resolver: &Resolver<'_>) -> Resource {
+    let mut identity = Resource::default();
     for (variable, key) in [
         ("AGENT_NODE_NAME", "k8s.node.name"),
         ("AGENT_NODE_NAME", "meta.agent.node.name"),
@@ -29,21 +42,26 @@ pub(super) fn resource(resolver: &mut Resolver<'_>, signal: Signal) -> Resource 
         ("AGENT_SERVICE_ACCOUNT_NAME", "meta.agent.serviceaccount.name"),
     ] {
         if let Some(text) = resolver.raw.text(variable) {
-            resource.set(key, text.to_owned());
+            identity.set(key, text.to_owned());
         }
     }
+    identity
+}
+
+/// What every resource has: by which agent it was seen, and what the user adds.
+pub(super) fn further(resolver: &mut Resolver<'_>) -> Resource {
+    let mut further = Resource::default();
+    further.set("telemetry.distro.name", env!("CARGO_PKG_NAME"));
+    further.set("telemetry.distro.version", env!("CARGO_PKG_VERSION"));
     // A value that cannot be decoded is discarded whole (OpenTelemetry specification, resource SDK).
     let mut given = resolver.otel("OTEL_RESOURCE_ATTRIBUTES", values::pairs).unwrap_or_default();
     if resolver.raw.get("ADDITIONAL_ATTRIBUTES").is_some() {
         given.extend(resolver.own("ADDITIONAL_ATTRIBUTES", values::pairs).unwrap_or_default());
     }
     for (name, value) in given {
-        resource.set(name, value);
+        further.set(name, value);
     }
-    // The dataset of the spans is what the user of the old agent expects it to be.
-    resource.set("service.name", dataset);
-    resource.set("service.version", env!("CARGO_PKG_VERSION"));
-    resource
+    further
 }
 
 /// Addresses that are this machine's by the downward API.

@@ -26,6 +26,10 @@ pub enum Group {
     Export,
     /// What spans hold.
     Spans,
+    /// Which exchanges become spans.
+    Selection,
+    /// Names, and what they are for.
+    Kubernetes,
     /// Who the agent is, from the downward API.
     Identity,
     /// Bounds of memory and time.
@@ -45,6 +49,8 @@ impl Group {
             Self::Source => "Source",
             Self::Export => "Export",
             Self::Spans => "Spans",
+            Self::Selection => "Selection",
+            Self::Kubernetes => "Kubernetes",
             Self::Identity => "Identity",
             Self::Limits => "Limits",
             Self::Messages => "Messages",
@@ -71,7 +77,7 @@ impl Setting {
 pub(super) const OBSOLETE: [(&str, &str); 2] =
     [("HANDLER_TYPE", "spans are always exported with OTLP"), ("OTEL_TRACES_ENABLED", "use OTEL_TRACES_EXPORTER=none")];
 
-const fn flag(
+pub(super) const fn flag(
     group: Group,
     variable: &'static str,
     flag: &'static str,
@@ -90,6 +96,7 @@ const fn proxy(variable: &'static str, help: &'static str) -> Setting {
     Setting { variable, flag: None, value: "VALUE", default: "", group: Group::Proxy, help }
 }
 
+use super::cluster;
 use Group::{Export, Identity, Limits, Messages, Source, Spans};
 
 /// All settings, in the order of the help.
@@ -281,6 +288,22 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "Further attributes of the resource",
     ),
+    cluster::ROUTES,
+    cluster::INCLUDE_NAMESPACES,
+    cluster::EXCLUDE_NAMESPACES,
+    cluster::INCLUDE_POD_LABELS,
+    cluster::EXCLUDE_POD_LABELS,
+    cluster::INCLUDE_PORTS,
+    cluster::EXCLUDE_PORTS,
+    cluster::INCLUDE_PATHS,
+    cluster::EXCLUDE_PATHS,
+    cluster::INCLUDE_USER_AGENTS,
+    cluster::EXCLUDE_USER_AGENTS,
+    cluster::KUBERNETES,
+    cluster::METADATA,
+    cluster::METADATA_SCOPE,
+    cluster::SPAN_LAYOUT,
+    cluster::NAME_FROM_LABELS,
     flag(Identity, "AGENT_NODE_NAME", "node-name", "NAME", "", "This node's name"),
     flag(Identity, "AGENT_NODE_IP", "node-ip", "ADDRESS", "", "This node's address"),
     flag(Identity, "AGENT_POD_NAME", "pod-name", "NAME", "", "The agent's pod"),

@@ -1,7 +1,7 @@
 //! Settings of spans → `SpanSettings`.
 
 use super::resolve::Resolver;
-use super::values;
+use super::{cluster, values};
 use crate::span::{MAX_TEXT, Propagator, RootSampler, Sampler, SpanSettings};
 
 /// What spans hold.
@@ -28,6 +28,10 @@ pub(super) fn settings(resolver: &mut Resolver<'_>) -> SpanSettings {
         attribute_value_length_limit,
         sampler: sampler(resolver),
         propagators: propagators(resolver),
+        layout: cluster::layout(resolver),
+        names_from_labels: resolver.switch("AGENT_SERVICE_NAME_FROM_LABELS"),
+        routes: cluster::routes(resolver),
+        selection: cluster::observed(resolver),
     }
 }
 

@@ -1,13 +1,15 @@
 //! What the export side has counted, for `--stats` and metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Histogram;
 
 use crate::export::merge::MergeCounts;
+use crate::metadata::{MetadataSnapshot, MetadataStatus};
+use crate::span::LeftOut;
 
 /// Why a span was not exported.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -48,6 +50,9 @@ pub struct ExportCounters {
     exported: AtomicU64,
     sampled_out: AtomicU64,
     in_transit: AtomicU64,
+    elsewhere: AtomicU64,
+    left_out: [AtomicU64; LeftOut::ALL.len()],
+    second: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
     waiting: AtomicU64,
     waiting_bytes: AtomicU64,
@@ -68,12 +73,15 @@ pub struct ExportCounters {
     obstacle: Mutex<Option<String>>,
     /// Takes the time of every batch; none when nobody asks.
     operations: OnceLock<(Histogram<f64>, Vec<KeyValue>)>,
+    /// The watches of Kubernetes; none where there is none.
+    metadata: OnceLock<Arc<MetadataStatus>>,
 }
 
 /// What [`ExportCounters`] said at one moment.
 ///
-/// Invariants, whenever the task rests: `exchanges_received + spans_recovered == spans_exported + Σ spans_dropped +
-/// spans_sampled_out + spans_waiting + spans_spooled`; what was taken from the queue is `exchanges_received + views_merged + views_late + views_waiting`.
+/// Invariants, whenever the task rests: `exchanges_received + spans_second + spans_recovered == spans_exported +
+/// Σ spans_dropped + spans_sampled_out + exchanges_elsewhere + Σ exchanges_left_out + spans_waiting + spans_spooled`; what
+/// was taken from the queue is `exchanges_received + views_merged + views_late + views_waiting`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExportSnapshot {
     /// Exchanges waiting for another view of the same.
@@ -92,6 +100,14 @@ pub struct ExportSnapshot {
     pub spans_sampled_out: u64,
     /// Spans of exchanges that neither began nor ended on this machine.
     pub spans_in_transit: u64,
+    /// Exchanges between other nodes, which report them.
+    pub exchanges_elsewhere: u64,
+    /// Exchanges that are not observed, by [`LeftOut`] in the order of [`LeftOut::ALL`].
+    pub exchanges_left_out: [u64; LeftOut::ALL.len()],
+    /// Second spans, of exchanges of which both sides are reported.
+    pub spans_second: u64,
+    /// How the watches of Kubernetes fare.
+    pub metadata: MetadataSnapshot,
     /// Spans lost, by [`DropReason`] in the order of [`DropReason::ALL`].
     pub spans_dropped: [u64; DropReason::ALL.len()],
     /// Spans between the queue and the destination's answer, in memory.
@@ -124,6 +140,11 @@ impl ExportSnapshot {
         self.spans_dropped.get(reason as usize).copied().unwrap_or(0)
     }
 
+    /// Exchanges that are not observed, for `reason`.
+    pub fn left_out(&self, reason: LeftOut) -> u64 {
+        self.exchanges_left_out.get(reason as usize).copied().unwrap_or(0)
+    }
+
     /// Spans lost for any reason.
     pub fn dropped_total(&self) -> u64 {
         self.spans_dropped.iter().sum()
@@ -141,6 +162,11 @@ impl ExportCounters {
         if *obstacle != by {
             *obstacle = by;
         }
+    }
+
+    /// From now on what `status` says is told, too.
+    pub fn tell_of(&self, status: Arc<MetadataStatus>) {
+        let _ = self.metadata.set(status);
     }
 
     /// From now on `histogram` takes the seconds from the first attempt to send a batch to the last answer, each with
@@ -168,6 +194,10 @@ impl ExportCounters {
             spans_exported: load(&self.exported),
             spans_sampled_out: load(&self.sampled_out),
             spans_in_transit: load(&self.in_transit),
+            exchanges_elsewhere: load(&self.elsewhere),
+            exchanges_left_out: std::array::from_fn(|reason| self.left_out.get(reason).map_or(0, load)),
+            spans_second: load(&self.second),
+            metadata: self.metadata.get().map(|status| status.snapshot()).unwrap_or_default(),
             spans_dropped: std::array::from_fn(|reason| self.dropped.get(reason).map_or(0, load)),
             spans_waiting: load(&self.waiting),
             spans_recovered: load(&self.recovered),
@@ -195,9 +225,28 @@ impl ExportCounters {
         add(&self.early, counts.early);
     }
 
+    /// An exchange was made into so many spans. Of what gave none, why is counted elsewhere.
+    pub(super) fn made(&self, spans: u64) {
+        if spans == 0 {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        } else {
+            add(&self.waiting, spans - 1);
+            add(&self.second, spans - 1);
+        }
+    }
+
     pub(super) fn sampled_out(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
         add(&self.sampled_out, 1);
+    }
+
+    pub(super) fn elsewhere(&self) {
+        add(&self.elsewhere, 1);
+    }
+
+    pub(super) fn left_out(&self, reason: LeftOut) {
+        if let Some(count) = self.left_out.get(reason as usize) {
+            add(count, 1);
+        }
     }
 
     pub(super) fn in_transit(&self) {
@@ -289,18 +338,28 @@ mod tests {
     #[test]
     fn every_span_is_in_one_place() {
         let counters = ExportCounters::default();
-        counters.received(10);
+        counters.received(12);
         counters.sampled_out();
+        counters.elsewhere();
+        counters.left_out(LeftOut::UserAgent);
+        (0..3).for_each(|_| counters.made(0));
+        (0..8).for_each(|_| counters.made(1));
+        counters.made(2);
         counters.exported(5, 500);
         counters.dropped(DropReason::Rejected, 1);
         counters.dropped(DropReason::Shutdown, 2);
         let snapshot = counters.snapshot();
-        assert_eq!(snapshot.spans_waiting, 1);
+        assert_eq!(snapshot.spans_waiting, 2);
         assert_eq!(snapshot.dropped_total(), 3);
         assert_eq!(snapshot.dropped(DropReason::Shutdown), 2);
         assert_eq!(
-            snapshot.exchanges_received,
-            snapshot.spans_exported + snapshot.dropped_total() + snapshot.spans_sampled_out + snapshot.spans_waiting
+            snapshot.exchanges_received + snapshot.spans_second,
+            snapshot.spans_exported
+                + snapshot.dropped_total()
+                + snapshot.spans_sampled_out
+                + snapshot.exchanges_elsewhere
+                + snapshot.left_out(LeftOut::UserAgent)
+                + snapshot.spans_waiting
         );
     }
 }

@@ -6,6 +6,7 @@
 use std::io::Write as _;
 
 use crate::export::batch::Format;
+use crate::export::grouped::{Envelope, Group};
 use crate::span::{Attribute, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, Value};
 
 /// Writes one line a batch.
@@ -54,6 +55,68 @@ impl Format for JsonFormat {
 
     fn tail_length(&self) -> usize {
         self.tail.len()
+    }
+}
+
+/// Writes lines in which each of many resources stands before its spans.
+#[derive(Clone, Debug)]
+pub(super) struct JsonEnvelope {
+    /// The scope, up to its spans.
+    scope: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+impl JsonEnvelope {
+    /// `identity` is what the agent says of itself.
+    pub(super) fn new(identity: &[Attribute<'_>]) -> Self {
+        let mut scope = br#"},"scopeSpans":[{"scope":{"name":"#.to_vec();
+        string(SCOPE_NAME, &mut scope);
+        scope.extend_from_slice(br#","version":"#);
+        string(env!("CARGO_PKG_VERSION"), &mut scope);
+        if !identity.is_empty() {
+            scope.push(b',');
+            attributes(identity, &mut scope);
+        }
+        scope.extend_from_slice(br#"},"spans":["#);
+        let mut tail = br#"],"schemaUrl":"#.to_vec();
+        string(SCHEMA_URL, &mut tail);
+        tail.extend_from_slice(br#"}],"schemaUrl":"#);
+        string(SCHEMA_URL, &mut tail);
+        tail.push(b'}');
+        Self { scope, tail }
+    }
+}
+
+impl Envelope for JsonEnvelope {
+    fn span(&self, span: &Span<'_>, buffer: &mut Vec<u8>) {
+        span_object(span, buffer);
+        // Between two spans; the last one's is left out.
+        buffer.push(b',');
+    }
+
+    fn resource(&self, resource: &Resource) -> Vec<u8> {
+        let mut head = br#"{"resource":{"#.to_vec();
+        attributes(&resource.attributes, &mut head);
+        head
+    }
+
+    fn overhead(&self) -> usize {
+        r#"{"resourceSpans":[]},"#.len() + self.scope.len() + self.tail.len()
+    }
+
+    fn message(&self, groups: &[Group], buffer: &mut Vec<u8>) {
+        buffer.extend_from_slice(br#"{"resourceSpans":["#);
+        for (index, group) in groups.iter().enumerate() {
+            separate(index, buffer);
+            buffer.extend_from_slice(&group.resource);
+            buffer.extend_from_slice(&self.scope);
+            for span in &group.spans {
+                buffer.extend_from_within(span.clone());
+            }
+            buffer.pop();
+            buffer.extend_from_slice(&self.tail);
+        }
+        buffer.extend_from_slice(b"]}\n");
     }
 }
 

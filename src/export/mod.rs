@@ -7,11 +7,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::exchange::Exchange;
-use crate::span::{LocalAddresses, Resource, Span, SpanBuilder};
+use crate::span::{Attribute, EndpointLookup, Layout, LocalAddresses, Made, Resource, Span, SpanBuilder};
 use crate::worker::ExchangeReceiver;
 
 mod batch;
 mod counters;
+mod grouped;
 mod journal;
 mod json;
 mod merge;
@@ -31,8 +32,10 @@ pub use merge::MergeConfig;
 pub use pretty::PrettyFormat;
 pub use spool::{Position, Spool, SpoolConfig};
 
+use grouped::Grouped;
+use json::JsonEnvelope;
 use merge::Merger;
-use otlp::{OtlpExporter, OtlpFormat};
+use otlp::{OtlpEnvelope, OtlpExporter, OtlpFormat};
 use output::{NullExporter, WriterExporter};
 use task::{SpanSource, Task};
 
@@ -99,8 +102,12 @@ pub struct Spans {
     pub builder: SpanBuilder,
     /// Tells which side of an exchange is on this machine.
     pub local: Arc<dyn LocalAddresses + Send + Sync>,
-    /// What they have in common.
+    /// Knows what stands behind addresses.
+    pub names: Arc<dyn EndpointLookup + Send + Sync>,
+    /// What they have in common, but for those that have a resource of their own.
     pub resource: Resource,
+    /// What the agent says of itself in the scope, where the resource speaks of another.
+    pub identity: Vec<Attribute<'static>>,
 }
 
 /// Sends batches. Clones send to the same destination, at the same time as far as [`Self::concurrency`] allows.
@@ -244,31 +251,49 @@ pub async fn run(
     counters: Arc<ExportCounters>,
     stop: watch::Receiver<bool>,
 ) -> Result<(), ExportError> {
-    let otlp_format = OtlpFormat::new(&spans.resource);
-    let resource = spans.resource.clone();
     let mut merge = config.merge;
     if matches!(destination, Destination::Pretty) {
         // People see an exchange when it happens.
         merge.patience = merge.patience.map(|patience| patience.min(SOON));
     }
+    let (layout, identity, own) = (spans.builder.layout(), spans.identity.clone(), spans.resource.clone());
     let feed = Feed { queue, merger: Merger::new(merge), spans, counters: counters.clone() };
-    match destination {
-        Destination::Otlp(exporter) => {
-            Task::new(feed, otlp_format, exporter, &config, counters).with_spool(spool).run(stop).await
+    let run = Run { feed, spool, config, counters, stop };
+    match (destination, layout) {
+        (Destination::Otlp(exporter), Layout::Agent) => run.with(OtlpFormat::new(&own), exporter).await,
+        (Destination::Otlp(exporter), Layout::Workload) => {
+            run.with(Grouped::new(OtlpEnvelope::new(&identity), own), exporter).await
         }
-        Destination::Json => {
-            let format = JsonFormat::new(&resource);
-            let exporter = WriterExporter::standard_output();
-            Task::new(feed, format, exporter, &config, counters).run(stop).await
+        (Destination::Json, Layout::Agent) => run.with(JsonFormat::new(&own), WriterExporter::standard_output()).await,
+        (Destination::Json, Layout::Workload) => {
+            let format = Grouped::new(JsonEnvelope::new(&identity), own);
+            run.with(format, WriterExporter::standard_output()).await
         }
-        Destination::Pretty => {
-            let batch = BatchConfig { delay: Duration::ZERO, ..config.batch };
-            let config = ExportConfig { batch, ..config };
-            let format = PrettyFormat::for_standard_output();
-            let exporter = WriterExporter::standard_output();
-            Task::new(feed, format, exporter, &config, counters).run(stop).await
+        (Destination::Pretty, _) => {
+            let batch = BatchConfig { delay: Duration::ZERO, ..run.config.batch };
+            let run = Run { config: ExportConfig { batch, ..run.config }, ..run };
+            run.with(PrettyFormat::for_standard_output(), WriterExporter::standard_output()).await
         }
-        Destination::None => Task::new(feed, otlp_format, NullExporter, &config, counters).run(stop).await,
+        (Destination::None, Layout::Agent) => run.with(OtlpFormat::new(&own), NullExporter).await,
+        (Destination::None, Layout::Workload) => {
+            run.with(Grouped::new(OtlpEnvelope::new(&identity), own), NullExporter).await
+        }
+    }
+}
+
+/// All that exporting needs but a format and a destination.
+struct Run {
+    feed: Feed,
+    spool: Option<Spool>,
+    config: ExportConfig,
+    counters: Arc<ExportCounters>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Run {
+    async fn with(self, format: impl Format, exporter: impl Exporter) -> Result<(), ExportError> {
+        let task = Task::new(self.feed, format, exporter, &self.config, self.counters);
+        task.with_spool(self.spool).run(self.stop).await
     }
 }
 
@@ -338,11 +363,19 @@ impl SpanSource for Feed {
         held
     }
 
-    fn span<'a>(&'a self, exchange: &'a Exchange) -> Option<Span<'a>> {
-        let span = self.spans.builder.build(exchange, &*self.spans.local)?;
-        if span.in_transit && self.spans.local.is_known() {
-            self.counters.in_transit();
+    fn spans(&self, exchange: &Exchange, take: &mut dyn FnMut(&Span<'_>)) {
+        let Spans { builder, local, names, .. } = &self.spans;
+        let mut in_transit = false;
+        let made = builder.spans(exchange, &**local, &**names, &mut |span| {
+            in_transit |= span.in_transit;
+            take(span);
+        });
+        match made {
+            Made::Spans(_) if in_transit && local.is_known() => self.counters.in_transit(),
+            Made::Spans(_) => {}
+            Made::SampledOut => self.counters.sampled_out(),
+            Made::InTransit => self.counters.elsewhere(),
+            Made::LeftOut(reason) => self.counters.left_out(reason),
         }
-        Some(span)
     }
 }

@@ -63,6 +63,7 @@ pub(crate) fn get_span<'a>(method: &'a str, path: &'a str) -> Span<'a> {
             number("http.response.size", 20_480),
         ],
         dropped_attributes: 0,
+        resource: None,
         in_transit: false,
     }
 }
@@ -125,6 +126,7 @@ pub(crate) fn any_span() -> impl Strategy<Value = Span<'static>> {
                 status,
                 attributes,
                 dropped_attributes: dropped,
+                resource: None,
                 in_transit: false,
             }
         },

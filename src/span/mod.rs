@@ -1,6 +1,7 @@
 //! `Exchange` → `Span`: names, kind, ids, status and attributes of the semantic conventions.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
@@ -8,14 +9,28 @@ use crate::time::Timestamp;
 
 mod attributes;
 mod build;
+mod endpoint;
+mod ends;
 mod forwarded;
 mod legacy;
+mod names;
 mod redact;
+mod routes;
 mod sampling;
+mod selection;
 mod semconv;
 mod target;
+mod workload;
 
-pub use build::SpanBuilder;
+pub use build::{Made, SpanBuilder};
+pub use endpoint::{
+    Container, Endpoint, EndpointLookup, Label, Labels, Node, Owner, OwnerKind, Pod, Service, ServicePort, TargetPort,
+    Template, Uid,
+};
+pub use ends::{End, Ends, Layout, NoNames};
+pub use routes::{Route, Routes};
+pub use selection::{LeftOut, Selection, Traits};
+pub use workload::MOST_NAMES;
 
 pub use crate::exchange::trace_context::Propagator;
 
@@ -46,6 +61,8 @@ pub struct Span<'a> {
     pub attributes: Vec<Attribute<'a>>,
     /// Attributes left out because of the limit on their number.
     pub dropped_attributes: u32,
+    /// Whose it is; `None` is the agent's own.
+    pub resource: Option<Arc<Resource>>,
     /// Neither end is on this machine: somebody's traffic, seen on its way. Not written anywhere.
     pub in_transit: bool,
 }
@@ -150,6 +167,14 @@ pub struct SpanSettings {
     pub sampler: Sampler,
     /// `OTEL_PROPAGATORS`: formats of trace context that are read, in this order.
     pub propagators: Vec<Propagator>,
+    /// `AGENT_SPAN_LAYOUT`.
+    pub layout: Layout,
+    /// `AGENT_SERVICE_NAME_FROM_LABELS`: labels of pods name services.
+    pub names_from_labels: bool,
+    /// `AGENT_ROUTES`.
+    pub routes: Routes,
+    /// `AGENT_INCLUDE_…` and `AGENT_EXCLUDE_…`.
+    pub selection: Selection,
 }
 
 /// Which exchanges become spans.
@@ -192,6 +217,10 @@ impl Default for SpanSettings {
             attribute_value_length_limit: MAX_TEXT,
             sampler: Sampler::AlwaysOn,
             propagators: vec![Propagator::TraceContext],
+            layout: Layout::Agent,
+            names_from_labels: false,
+            routes: Routes::default(),
+            selection: Selection::default(),
         }
     }
 }

@@ -31,10 +31,10 @@ impl Family {
 }
 
 /// All families, in the order of `--stats`.
-pub(super) fn families(workers: &[WorkerSnapshot], export: ExportSnapshot) -> Vec<Family> {
+pub(super) fn families(workers: &[WorkerSnapshot], export: &ExportSnapshot) -> Vec<Family> {
     let mut families: Vec<Family> = Vec::new();
     for (number, worker) in workers.iter().enumerate() {
-        for row in (Statistics { worker: *worker, export }).worker_rows() {
+        for row in (Statistics { worker: *worker, export: *export }).worker_rows() {
             // The queue is one for all workers.
             if row.name != "exchange.queue_dropped" {
                 add(&mut families, row, Some(number));
@@ -43,7 +43,7 @@ pub(super) fn families(workers: &[WorkerSnapshot], export: ExportSnapshot) -> Ve
             }
         }
     }
-    for row in (Statistics { worker: WorkerSnapshot::default(), export }).export_rows() {
+    for row in (Statistics { worker: WorkerSnapshot::default(), export: *export }).export_rows() {
         add(&mut families, row, None);
     }
     families
@@ -58,6 +58,7 @@ fn add(families: &mut Vec<Family>, row: Row, worker: Option<usize>) {
     // A reason has words of its own, which are not those of all.
     let words = match name.as_str() {
         "export.spans_dropped" => "spans dropped",
+        "export.exchanges_left_out" => "exchanges that are not observed",
         "packet.abandoned_datagrams" => "datagrams whose fragments never came together",
         "tcp.pending_overflows" => "holes given up early",
         _ => words,

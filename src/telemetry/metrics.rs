@@ -121,7 +121,7 @@ impl Readings {
         match &*last {
             Some((at, families)) if at.elapsed() < MOMENT => families.clone(),
             _ => {
-                let now: Arc<[Family]> = families(&self.workers.all(), self.export.snapshot()).into();
+                let now: Arc<[Family]> = families(&self.workers.all(), &self.export.snapshot()).into();
                 *last = Some((Instant::now(), now.clone()));
                 now
             }
@@ -238,8 +238,9 @@ fn instrument_processor(meter: &Meter, export: &Arc<ExportCounters>, queue_spans
         .with_callback(move |observer| {
             let now = source.snapshot();
             let dropped = now.dropped(DropReason::QueueFull);
-            let kept = now.spans_sampled_out + now.spans_waiting + now.spans_spooled + dropped;
-            let handed = (now.exchanges_received + now.spans_recovered).saturating_sub(kept);
+            let left_out = now.exchanges_left_out.iter().sum::<u64>() + now.exchanges_elsewhere + now.spans_sampled_out;
+            let made = now.exchanges_received + now.spans_second + now.spans_recovered;
+            let handed = made.saturating_sub(left_out + now.spans_waiting + now.spans_spooled + dropped);
             observer.observe(handed + now.spans_in_flight, &processor);
             let mut with = processor.to_vec();
             with.push(KeyValue::new("error.type", DropReason::QueueFull.label()));

@@ -12,7 +12,7 @@ use crate::worker::WorkerSnapshot;
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All counters, those of the workers with a label that tells which.
-pub fn render(workers: &[WorkerSnapshot], export: ExportSnapshot) -> String {
+pub fn render(workers: &[WorkerSnapshot], export: &ExportSnapshot) -> String {
     let mut text = String::new();
     for family in families(workers, export) {
         write_family(&family, &mut text);
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn the_text_reads_back_as_what_was_counted() {
         let export = ExportSnapshot { spans_exported: 5, ..ExportSnapshot::default() };
-        let samples = read(&render(&[worker(3), worker(4)], export));
+        let samples = read(&render(&[worker(3), worker(4)], &export));
         let of = |series: &str| samples.get(series).copied();
         assert_eq!(of("network_agent_packet_packets_total{worker=\"0\"}"), Some(3.0));
         assert_eq!(of("network_agent_packet_packets_total{worker=\"1\"}"), Some(4.0));

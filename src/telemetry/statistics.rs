@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::config::StatsFormat;
 use crate::export::{DropReason, ExportSnapshot};
 use crate::packet::{Abandonment, Discard};
+use crate::span::LeftOut;
 use crate::tcp::Overflow;
 use crate::worker::WorkerSnapshot;
 
@@ -204,6 +205,12 @@ impl Statistics {
                 export.spans_in_transit,
                 "spans of which neither end is on this machine: name its networks in AGENT_LOCAL_NETWORKS",
             ),
+            Row::count(
+                "export.exchanges_elsewhere",
+                export.exchanges_elsewhere,
+                "exchanges between other nodes, which report them",
+            ),
+            Row::count("export.spans_second", export.spans_second, "second spans, of exchanges with both ends here"),
             Row::gauge("export.spans_waiting", export.spans_waiting, "spans waiting"),
             Row::gauge("export.spans_in_flight", export.spans_in_flight, "spans sent and not answered yet"),
             Row::gauge("export.waiting_bytes", export.waiting_bytes, "bytes of batches that wait"),
@@ -214,6 +221,10 @@ impl Statistics {
             Row::gauge("export.spans_spooled", export.spans_spooled, "spans waiting in the spool"),
             Row::gauge("export.spool_bytes", export.spool_bytes, "bytes of the spool's files"),
         ]);
+        for reason in LeftOut::ALL {
+            let name = format!("export.exchanges_left_out.{}", reason.label());
+            rows.push(Row::count(name, export.left_out(reason), words_for_left_out(reason)));
+        }
         for reason in DropReason::ALL {
             let name = format!("export.spans_dropped.{}", reason.label());
             rows.push(Row::loss(name, export.dropped(reason), words_for(reason)));
@@ -224,7 +235,20 @@ impl Statistics {
             Row::count("export.retries", export.retries, "attempts that were not the first for their batch"),
             Row::count("export.bytes", export.bytes, "bytes sent, before compression"),
         ]);
+        rows.extend(self.metadata_rows());
         rows
+    }
+
+    fn metadata_rows(&self) -> [Row; 6] {
+        let metadata = &self.export.metadata;
+        [
+            Row::gauge("metadata.pods", metadata.pods, "pods known by name"),
+            Row::gauge("metadata.services", metadata.services, "services known by name"),
+            Row::gauge("metadata.nodes", metadata.nodes, "nodes known by name"),
+            Row::count("metadata.lists", metadata.lists, "lists read from the API server of Kubernetes"),
+            Row::count("metadata.events", metadata.events, "objects that lists and watches told"),
+            Row::count("metadata.errors", metadata.errors, "requests to the API server that failed, to be made again"),
+        ]
     }
 }
 
@@ -235,6 +259,17 @@ const fn words_for(reason: DropReason) -> &'static str {
         DropReason::Refused => "spans refused by the destination",
         DropReason::Shutdown => "spans not sent when the agent ended",
         DropReason::Spool => "spans lost in the spool: raise AGENT_SPOOL_BYTES",
+    }
+}
+
+const fn words_for_left_out(reason: LeftOut) -> &'static str {
+    match reason {
+        LeftOut::Namespace => "exchanges left out by AGENT_INCLUDE_NAMESPACES or AGENT_EXCLUDE_NAMESPACES",
+        LeftOut::PodLabel => "exchanges left out by AGENT_INCLUDE_POD_LABELS or AGENT_EXCLUDE_POD_LABELS",
+        LeftOut::Port => "exchanges left out by AGENT_INCLUDE_PORTS or AGENT_EXCLUDE_PORTS",
+        LeftOut::Path => "exchanges left out by AGENT_INCLUDE_PATHS or AGENT_EXCLUDE_PATHS",
+        LeftOut::UserAgent => "exchanges left out by AGENT_INCLUDE_USER_AGENTS or AGENT_EXCLUDE_USER_AGENTS",
+        LeftOut::Annotation => "exchanges of pods whose annotation asks for it",
     }
 }
 

@@ -50,6 +50,7 @@ pub fn span(path: &str) -> Span<'static> {
             Attribute { key: "http.response.status_code".into(), value: Value::Int(503) },
         ],
         dropped_attributes: 3,
+        resource: None,
         in_transit: false,
     }
 }

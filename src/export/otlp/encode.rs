@@ -20,7 +20,7 @@ pub struct OtlpFormat {
 impl OtlpFormat {
     /// Spans of this resource.
     pub fn new(resource: &Resource) -> Self {
-        Self { resource: resource_fields(resource), scope: scope_fields() }
+        Self { resource: resource_fields(resource), scope: scope_fields(&[]) }
     }
 
     /// Room for everything that stands before the spans: both prefixes, each behind a key and a length.
@@ -114,7 +114,7 @@ fn span_length(span: &Span<'_>) -> usize {
 }
 
 /// Appends a `KeyValue` as field `tag`.
-fn encode_attribute(tag: u32, attribute: &Attribute<'_>, buffer: &mut Vec<u8>) {
+pub(super) fn encode_attribute(tag: u32, attribute: &Attribute<'_>, buffer: &mut Vec<u8>) {
     let value = value_length(&attribute.value);
     delimited(tag, text_length(1, &attribute.key) + delimited_length(2, value), buffer);
     text(1, &attribute.key, buffer);
@@ -122,7 +122,7 @@ fn encode_attribute(tag: u32, attribute: &Attribute<'_>, buffer: &mut Vec<u8>) {
     encode_value(&attribute.value, buffer);
 }
 
-fn attribute_length(attribute: &Attribute<'_>) -> usize {
+pub(super) fn attribute_length(attribute: &Attribute<'_>) -> usize {
     text_length(1, &attribute.key) + delimited_length(2, value_length(&attribute.value))
 }
 
@@ -157,7 +157,7 @@ fn array_length(strings: &[std::borrow::Cow<'_, str>]) -> usize {
     strings.iter().map(|string| delimited_length(1, delimited_length(1, string.len()))).sum()
 }
 
-fn resource_fields(resource: &Resource) -> Vec<u8> {
+pub(super) fn resource_fields(resource: &Resource) -> Vec<u8> {
     let attributes: usize =
         resource.attributes.iter().map(|attribute| delimited_length(1, attribute_length(attribute))).sum();
     let mut fields = Vec::new();
@@ -169,12 +169,17 @@ fn resource_fields(resource: &Resource) -> Vec<u8> {
     fields
 }
 
-fn scope_fields() -> Vec<u8> {
+/// The agent, and what it says of itself.
+pub(super) fn scope_fields(identity: &[Attribute<'_>]) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
+    let attributes: usize = identity.iter().map(|attribute| delimited_length(3, attribute_length(attribute))).sum();
     let mut fields = Vec::new();
-    delimited(1, text_length(1, SCOPE_NAME) + text_length(2, version), &mut fields);
+    delimited(1, text_length(1, SCOPE_NAME) + text_length(2, version) + attributes, &mut fields);
     text(1, SCOPE_NAME, &mut fields);
     text(2, version, &mut fields);
+    for attribute in identity {
+        encode_attribute(3, attribute, &mut fields);
+    }
     text(3, SCHEMA_URL, &mut fields);
     fields
 }
@@ -182,7 +187,7 @@ fn scope_fields() -> Vec<u8> {
 /// Key and length of a length-delimited field. Most are one byte each, and written as such: half of the time of a span
 /// goes into them.
 #[inline]
-fn delimited(tag: u32, length: usize, buffer: &mut Vec<u8>) {
+pub(super) fn delimited(tag: u32, length: usize, buffer: &mut Vec<u8>) {
     let key = (tag << 3) | WireType::LengthDelimited as u32;
     if let (Ok(key @ ..0x80), Ok(length @ ..0x80)) = (u8::try_from(key), u8::try_from(length)) {
         buffer.extend_from_slice(&[key, length]);
@@ -194,7 +199,7 @@ fn delimited(tag: u32, length: usize, buffer: &mut Vec<u8>) {
 
 /// Bytes of a length-delimited field with its key and length.
 #[inline]
-fn delimited_length(tag: u32, length: usize) -> usize {
+pub(super) fn delimited_length(tag: u32, length: usize) -> usize {
     let length_of_length = if length < 0x80 { 1 } else { encoded_len_varint(length as u64) };
     encoding::key_len(tag) + length_of_length + length
 }
@@ -207,14 +212,14 @@ fn bytes(tag: u32, bytes: &[u8], buffer: &mut Vec<u8>) {
 
 /// A text field; left out when empty, as the default is.
 #[inline]
-fn text(tag: u32, text: &str, buffer: &mut Vec<u8>) {
+pub(super) fn text(tag: u32, text: &str, buffer: &mut Vec<u8>) {
     if !text.is_empty() {
         bytes(tag, text.as_bytes(), buffer);
     }
 }
 
 #[inline]
-fn text_length(tag: u32, text: &str) -> usize {
+pub(super) fn text_length(tag: u32, text: &str) -> usize {
     if text.is_empty() { 0 } else { delimited_length(tag, text.len()) }
 }
 

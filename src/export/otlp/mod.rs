@@ -7,6 +7,7 @@ mod client;
 mod connection;
 mod dial;
 mod encode;
+mod envelope;
 mod explain;
 #[rustfmt::skip]
 #[expect(
@@ -27,6 +28,7 @@ pub use client::OtlpExporter;
 pub(crate) use connection::{lazy_channel, metadata};
 pub use dial::Proxy;
 pub use encode::{OtlpFormat, encode_span};
+pub(super) use envelope::OtlpEnvelope;
 pub(crate) use metrics::MetricsClient;
 pub(super) use retry::Backoff;
 

@@ -13,6 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::sync::watch;
 use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -40,8 +41,8 @@ pub(super) trait SpanSource: Send {
         Vec::new()
     }
 
-    /// The span of an item; `None` when the sampler turns it down.
-    fn span<'a>(&'a self, item: &'a Self::Item) -> Option<Span<'a>>;
+    /// Makes the spans of an item, if it gives any, and counts why it gives none.
+    fn spans(&self, item: &Self::Item, take: &mut dyn FnMut(&Span<'_>));
 }
 
 /// What ends the waiting of a task.
@@ -187,15 +188,13 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         let now = Instant::now();
         while self.may_take() {
             let Some(item) = self.hand_over.next() else { break };
-            let Some(span) = self.source.span(&item) else {
-                self.counters.sampled_out();
-                continue;
-            };
-            let closed = self.batcher.add(&span, now);
-            drop(span);
-            if let Some(batch) = closed {
-                self.enqueue(batch);
-            }
+            let (mut spans, mut closed) = (0, SmallVec::<[Batch; 2]>::new());
+            self.source.spans(&item, &mut |span| {
+                spans += 1;
+                closed.extend(self.batcher.add(span, now));
+            });
+            self.counters.made(spans);
+            closed.into_iter().for_each(|batch| self.enqueue(batch));
         }
         let nothing_follows = self.phase == Phase::Flushing && self.hand_over.len() == 0;
         if nothing_follows || self.batcher.due().is_some_and(|due| due <= now) {

@@ -124,13 +124,13 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         let before = std::mem::replace(&mut self.hand_over, Vec::new().into_iter());
         let now = tokio::time::Instant::now();
         for item in before.chain(items) {
-            let Some(span) = self.source.span(&item) else {
-                self.counters.sampled_out();
-                continue;
-            };
-            let closed = self.batcher.add(&span, now);
-            drop(span);
-            if let Some(batch) = closed {
+            let (mut spans, mut closed) = (0, Vec::new());
+            self.source.spans(&item, &mut |span| {
+                spans += 1;
+                closed.extend(self.batcher.add(span, now));
+            });
+            self.counters.made(spans);
+            for batch in closed {
                 self.counters.batch_closed();
                 self.waiting.push(batch);
             }

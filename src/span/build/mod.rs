@@ -7,7 +7,11 @@ use super::attributes::{Attributes, text_of};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
 use super::target::{Target, default_port};
-use super::{LocalAddresses, Sampler, Span, SpanKind, SpanSettings, Status, forwarded, legacy, semconv};
+use super::workload::Workloads;
+use super::{
+    EndpointLookup, Ends, Layout, LeftOut, LocalAddresses, Resource, Sampler, Span, SpanKind, SpanSettings, Status,
+    forwarded, legacy, names, semconv,
+};
 use crate::exchange::trace_context::TraceContext;
 use crate::exchange::{Exchange, ExchangeId, ResponsePart};
 
@@ -18,10 +22,25 @@ const SAMPLED: u8 = 0x01;
 const RANDOM: u8 = 0x02;
 
 /// Makes spans of exchanges.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SpanBuilder {
     settings: SpanSettings,
     headers: Vec<HeaderKeys>,
+    /// In [`Layout::Workload`].
+    workloads: Option<Workloads>,
+}
+
+/// What became of an exchange.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Made {
+    /// So many spans.
+    Spans(u64),
+    /// None: the sampler turned it down.
+    SampledOut,
+    /// None: both ends are elsewhere, and are reported there.
+    InTransit,
+    /// None: it is not observed.
+    LeftOut(LeftOut),
 }
 
 /// A header name, and the attributes that its lines become.
@@ -37,7 +56,9 @@ pub(super) struct HeaderKeys {
 /// An exchange with what was read of it once.
 pub(super) struct Reading<'a> {
     pub(super) exchange: &'a Exchange,
+    ends: &'a Ends,
     pub(super) kind: SpanKind,
+    route: Option<&'a str>,
     pub(super) method: Cow<'a, str>,
     pub(super) target: Target<'a>,
     pub(super) error: Option<Cow<'a, str>>,
@@ -47,28 +68,80 @@ impl SpanBuilder {
     /// A builder for these settings.
     pub fn new(settings: SpanSettings) -> Self {
         let headers = settings.headers.iter().map(|name| HeaderKeys::new(name)).collect();
-        Self { settings, headers }
+        Self { settings, headers, workloads: None }
     }
 
-    /// The span of `exchange`; `None` when it is not sampled.
-    pub fn build<'a>(&'a self, exchange: &'a Exchange, local: &dyn LocalAddresses) -> Option<Span<'a>> {
+    /// Where each workload has a resource of its own ([`Layout::Workload`]): the agent's resource for what nobody knows, and
+    /// what all of them have in common.
+    #[must_use]
+    pub fn with_workloads(mut self, own: Resource, further: Resource) -> Self {
+        if self.settings.layout == Layout::Workload {
+            self.workloads = Some(Workloads::new(own, further, self.settings.names_from_labels));
+        }
+        self
+    }
+
+    /// Which spans it makes of an exchange.
+    pub fn layout(&self) -> Layout {
+        self.settings.layout
+    }
+
+    /// Pods that were given the fallback's `service.name`, because there were too many names.
+    pub fn unnamed(&self) -> u64 {
+        self.workloads.as_ref().map_or(0, Workloads::unnamed)
+    }
+
+    /// Makes the spans of `exchange` that are this agent's to make, and gives them to `take`.
+    pub fn spans(
+        &self,
+        exchange: &Exchange,
+        local: &dyn LocalAddresses,
+        lookup: &dyn EndpointLookup,
+        take: &mut dyn FnMut(&Span<'_>),
+    ) -> Made {
+        let ends = Ends::of(exchange, local, lookup);
+        let sides = ends.sides(self.settings.layout);
+        if sides.is_empty() {
+            return Made::InTransit;
+        }
+        let target = Target::of(&exchange.request.head);
+        if let Some(reason) = self.settings.selection.leaves_out(exchange, &ends, &target.path) {
+            return Made::LeftOut(reason);
+        }
+        let route = self.settings.routes.of(&target.path);
+        for kind in sides {
+            let Some(span) = self.build(exchange, &ends, *kind, target.clone(), route) else { return Made::SampledOut };
+            take(&span);
+        }
+        Made::Spans(sides.len() as u64)
+    }
+
+    /// The span of one side; `None` when the exchange is not sampled.
+    fn build<'a>(
+        &'a self,
+        exchange: &'a Exchange,
+        ends: &'a Ends,
+        kind: SpanKind,
+        target: Target<'a>,
+        route: Option<&'a str>,
+    ) -> Option<Span<'a>> {
         let head = &exchange.request.head;
         let caller = TraceContext::of(head, &self.settings.propagators);
         let trace_id = caller.as_ref().map_or_else(|| trace_id(exchange.id), |caller| caller.trace_id);
         let Decision::Keep { rate } = decide(self.settings.sampler, trace_id, caller.as_ref()) else { return None };
-        let here = Here::of(exchange, local);
-        let kind = here.kind();
         let reading = Reading {
             exchange,
+            ends,
             kind,
             method: String::from_utf8_lossy(head.method()),
-            target: Target::of(head),
+            route,
+            target,
             error: error_type(exchange, kind),
         };
-        let name = if self.is_known(&reading.method) { reading.method.clone() } else { Cow::Borrowed("HTTP") };
         let status = if reading.error.is_some() { Status::Error } else { Status::Unset };
         let (attributes, dropped_attributes) = self.attributes(&reading, rate);
-        let derived = || parent_elsewhere(exchange, kind, local);
+        let is_child = kind == SpanKind::Server && ends.has_client_span(self.settings.layout);
+        let derived = || is_child.then(|| span_id(exchange.id, SpanKind::Client));
         let parent = caller.as_ref().map(|caller| caller.span_id).or_else(derived);
         let remote = if parent.is_some() { IS_REMOTE } else { 0 };
         let random = caller.as_ref().map_or(0, |caller| caller.flags & RANDOM);
@@ -78,7 +151,7 @@ impl SpanBuilder {
             _ => without_thresholds(caller.trace_state),
         });
         Some(Span {
-            name,
+            name: self.name(&reading),
             kind,
             trace_id,
             span_id: span_id(exchange.id, kind),
@@ -90,8 +163,21 @@ impl SpanBuilder {
             status,
             attributes,
             dropped_attributes,
-            in_transit: here == Here::Neither,
+            resource: self.workloads.as_ref().map(|workloads| {
+                let (own, _) = ends.own_and_peer(kind);
+                workloads.resource(own, port_of(kind, own))
+            }),
+            in_transit: ends.is_in_transit(),
         })
+    }
+
+    /// `{method}`, and the route if there is one; never the path.
+    fn name<'a>(&self, reading: &Reading<'a>) -> Cow<'a, str> {
+        let method = if self.is_known(&reading.method) { reading.method.clone() } else { Cow::Borrowed("HTTP") };
+        match reading.route {
+            Some(route) => Cow::Owned(format!("{method} {route}")),
+            None => method,
+        }
     }
 
     /// The most telling attributes come first: a low limit on their number keeps them.
@@ -100,7 +186,8 @@ impl SpanBuilder {
         let mut list = Attributes::new(settings.attribute_count_limit, settings.attribute_value_length_limit);
         self.add_http(&mut list, reading);
         self.add_url_and_server(&mut list, reading);
-        add_sockets(&mut list, reading.exchange, reading.kind);
+        self.add_ends(&mut list, reading);
+        add_sockets(&mut list, reading.exchange, reading.kind, settings.layout);
         add_sizes_and_times(&mut list, reading.exchange);
         if rate > 1 {
             list.int(semconv::SAMPLE_RATE, rate);
@@ -110,6 +197,22 @@ impl SpanBuilder {
             legacy::add(&mut list, reading, &self.headers, settings);
         }
         list.finish()
+    }
+
+    /// Who is at both ends, or at the other one.
+    fn add_ends<'a>(&self, list: &mut Attributes<'a>, reading: &Reading<'a>) {
+        let ends = reading.ends;
+        match self.settings.layout {
+            Layout::Agent => {
+                names::add_end(list, &names::SOURCE, &ends.client, None);
+                names::add_end(list, &names::DESTINATION, &ends.server, Some(ends.server.socket.port()));
+            }
+            Layout::Workload => {
+                let (_, peer) = ends.own_and_peer(reading.kind);
+                let port = (reading.kind == SpanKind::Client).then(|| peer.socket.port());
+                names::add_peer(list, peer, port, self.settings.names_from_labels);
+            }
+        }
     }
 
     fn add_http<'a>(&self, list: &mut Attributes<'a>, reading: &Reading<'a>) {
@@ -124,6 +227,11 @@ impl SpanBuilder {
         }
         if let Some(error) = &reading.error {
             list.text(semconv::ERROR_TYPE, error.clone());
+        }
+        if let Some(route) = reading.route {
+            // Only a server has routes (conventions, HTTP spans).
+            let key = if reading.kind == SpanKind::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
+            list.text(key, route);
         }
         list.text(semconv::EXCHANGE_ID, exchange_id(reading.exchange.id));
         if reading.exchange.incomplete {
@@ -140,10 +248,13 @@ impl SpanBuilder {
             None => (Cow::Owned(text_of(exchange.server.ip().to_canonical())), Some(exchange.server.port())),
         };
         if settings.include_url {
-            if !target.path.is_empty() {
+            // A client's path is in its `url.full`; one table for both kinds wants it in one column.
+            if !target.path.is_empty() && (*kind == SpanKind::Server || settings.layout == Layout::Agent) {
                 list.text(semconv::URL_PATH, target.path.clone());
             }
-            if let Some(query) = target.query.clone().filter(|_| settings.include_query) {
+            if let Some(query) = target.query.clone().filter(|_| settings.include_query)
+                && (*kind == SpanKind::Server || settings.layout == Layout::Agent)
+            {
                 list.text(semconv::URL_QUERY, query);
             }
             if *kind == SpanKind::Client {
@@ -216,39 +327,9 @@ impl HeaderKeys {
     }
 }
 
-/// Which end of an exchange is on this machine.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Here {
-    /// The server, and perhaps the client, too.
-    Server,
-    /// The client alone.
-    Client,
-    /// Somebody's traffic, seen on its way.
-    Neither,
-}
-
-impl Here {
-    fn of(exchange: &Exchange, local: &dyn LocalAddresses) -> Self {
-        let servers = [exchange.server, exchange.at_server().1];
-        if servers.iter().any(|server| local.is_local(server.ip())) {
-            Self::Server
-        } else if local.is_local(exchange.client.ip()) {
-            Self::Client
-        } else {
-            Self::Neither
-        }
-    }
-
-    fn kind(self) -> SpanKind {
-        if self == Self::Client { SpanKind::Client } else { SpanKind::Server }
-    }
-}
-
-/// The id of the CLIENT span that another machine's agent makes of the same exchange. The client's own machine makes one
-/// span, and when the server is there, too, that is SERVER: then there is no such parent.
-fn parent_elsewhere(exchange: &Exchange, kind: SpanKind, local: &dyn LocalAddresses) -> Option<[u8; 8]> {
-    let is_there = kind == SpanKind::Server && local.is_reported_elsewhere(exchange.client.ip());
-    is_there.then(|| span_id(exchange.id, SpanKind::Client))
+/// The port that tells which container a side is: that of the server.
+fn port_of(kind: SpanKind, own: &super::End) -> Option<u16> {
+    (kind == SpanKind::Server).then(|| own.socket.port())
 }
 
 /// The conventions' rule: 5xx is an error of both sides, 4xx of the client alone.
@@ -273,13 +354,15 @@ fn add_client<'a>(list: &mut Attributes<'a>, exchange: &'a Exchange) {
     }
 }
 
-fn add_sockets(list: &mut Attributes<'_>, exchange: &Exchange, kind: SpanKind) {
+fn add_sockets(list: &mut Attributes<'_>, exchange: &Exchange, kind: SpanKind, layout: Layout) {
     let canonical = |socket: SocketAddr| SocketAddr::new(socket.ip().to_canonical(), socket.port());
     let (client, server) = (canonical(exchange.client), canonical(exchange.server));
-    list.address(semconv::SOURCE_ADDRESS, client.ip());
-    list.int(semconv::SOURCE_PORT, client.port());
-    list.address(semconv::DESTINATION_ADDRESS, server.ip());
-    list.int(semconv::DESTINATION_PORT, server.port());
+    if layout == Layout::Agent {
+        list.address(semconv::SOURCE_ADDRESS, client.ip());
+        list.int(semconv::SOURCE_PORT, client.port());
+        list.address(semconv::DESTINATION_ADDRESS, server.ip());
+        list.int(semconv::DESTINATION_PORT, server.port());
+    }
     let (peer, own) = match kind {
         SpanKind::Server => {
             let (client, server) = exchange.at_server();

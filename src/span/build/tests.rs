@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::exchange::{Outcome, RequestPart, Transfer};
 use crate::http::{RequestHead, ResponseHead};
-use crate::span::{MAX_TEXT, Value};
+use crate::span::{MAX_TEXT, NoNames, Value};
 use crate::time::Timestamp;
 
 struct Local(&'static [&'static str]);
@@ -58,7 +58,20 @@ fn exchange(request: &str, response: Option<&str>) -> Exchange {
 const GET: &str = "GET /items/42?color=blue&sig=abc HTTP/1.1\nHost: shop.example\nUser-Agent: curl/8\nCookie: a=b";
 
 fn with<T>(settings: SpanSettings, exchange: &Exchange, local: &Local, check: impl FnOnce(&Span<'_>) -> T) -> T {
-    check(&SpanBuilder::new(settings).build(exchange, local).unwrap())
+    one(&SpanBuilder::new(settings), exchange, local, check)
+}
+
+/// What `check` says of the one span of `exchange`.
+fn one<T>(
+    builder: &SpanBuilder,
+    exchange: &Exchange,
+    local: &dyn LocalAddresses,
+    check: impl FnOnce(&Span<'_>) -> T,
+) -> T {
+    let (mut check, mut said) = (Some(check), None);
+    let made = builder.spans(exchange, local, &NoNames, &mut |span| said = check.take().map(|check| check(span)));
+    assert_eq!(made, Made::Spans(1));
+    said.unwrap()
 }
 
 fn built<T>(exchange: &Exchange, local: &Local, check: impl FnOnce(&Span<'_>) -> T) -> T {
@@ -205,7 +218,8 @@ fn a_caller_s_context_is_the_parent() {
         sampler: Sampler::ParentBased { root: crate::span::RootSampler::AlwaysOn },
         ..SpanSettings::default()
     };
-    assert!(SpanBuilder::new(parent_based).build(&exchange(&request, None), &BOTH).is_none());
+    let made = SpanBuilder::new(parent_based).spans(&exchange(&request, None), &BOTH, &NoNames, &mut |_| {});
+    assert_eq!(made, Made::SampledOut);
 }
 
 #[test]
@@ -231,13 +245,18 @@ fn the_parent_of_a_request_from_another_machine_is_the_span_of_the_agent_there()
     }
     let exchange = exchange(GET, None);
     let builder = SpanBuilder::new(SpanSettings::default());
-    let there = builder.build(&exchange, &Elsewhere(CLIENT_SIDE)).unwrap();
-    let here = builder.build(&exchange, &Elsewhere(Local(&["10.0.0.2"]))).unwrap();
-    assert_eq!((there.kind, there.parent, there.flags), (SpanKind::Client, None, 0x101));
-    assert_eq!((here.kind, here.parent, here.flags), (SpanKind::Server, Some(there.span_id), 0x301));
-    assert_eq!(here.trace_id, there.trace_id);
-    let both = builder.build(&exchange, &Elsewhere(BOTH)).unwrap();
-    assert_eq!((both.kind, both.parent), (SpanKind::Server, None), "there is no CLIENT span anywhere");
+    let ids = |local| {
+        one(&builder, &exchange, &Elsewhere(local), |span| {
+            (span.kind, span.parent, span.flags, span.span_id, span.trace_id)
+        })
+    };
+    let there = ids(CLIENT_SIDE);
+    let here = ids(Local(&["10.0.0.2"]));
+    assert_eq!((there.0, there.1, there.2), (SpanKind::Client, None, 0x101));
+    assert_eq!((here.0, here.1, here.2), (SpanKind::Server, Some(there.3), 0x301));
+    assert_eq!(here.4, there.4);
+    let both = ids(BOTH);
+    assert_eq!((both.0, both.1), (SpanKind::Server, None), "there is no CLIENT span anywhere");
 }
 
 #[test]
@@ -345,13 +364,14 @@ proptest! {
             ..SpanSettings::default()
         };
         let local = if client_is_local { CLIENT_SIDE } else { BOTH };
-        let builder = SpanBuilder::new(settings);
-        let span = builder.build(&exchange, &local).unwrap();
-        let mut keys: Vec<_> = span.attributes.iter().map(|attribute| attribute.key.clone()).collect();
-        keys.sort();
-        keys.dedup();
-        prop_assert_eq!(keys.len(), span.attributes.len(), "a name is there twice");
-        prop_assert!(span.end >= span.start && span.trace_id != [0; 16] && span.span_id != [0; 8]);
+        with(settings, &exchange, &local, |span| {
+            let mut keys: Vec<_> = span.attributes.iter().map(|attribute| attribute.key.clone()).collect();
+            keys.sort();
+            keys.dedup();
+            prop_assert_eq!(keys.len(), span.attributes.len(), "a name is there twice");
+            prop_assert!(span.end >= span.start && span.trace_id != [0; 16] && span.span_id != [0; 8]);
+            Ok(())
+        })?;
     }
 }
 

@@ -20,7 +20,7 @@ enum Item {
     SampledOut,
 }
 
-struct Source(mpsc::Receiver<Vec<Item>>);
+struct Source(mpsc::Receiver<Vec<Item>>, Arc<ExportCounters>);
 
 impl SpanSource for Source {
     type Item = Item;
@@ -29,10 +29,10 @@ impl SpanSource for Source {
         self.0.recv()
     }
 
-    fn span<'a>(&'a self, item: &'a Item) -> Option<Span<'a>> {
+    fn spans(&self, item: &Item, take: &mut dyn FnMut(&Span<'_>)) {
         match item {
-            Item::Sampled => Some(get_span("GET", "/")),
-            Item::SampledOut => None,
+            Item::Sampled => take(&get_span("GET", "/")),
+            Item::SampledOut => self.1.sampled_out(),
         }
     }
 }
@@ -161,7 +161,7 @@ impl Bench {
         let counters = Arc::new(ExportCounters::default());
         let (stop, stopped) = watch::channel(false);
         let format = OtlpFormat::new(&Resource::default());
-        let task = Task::new(Source(receiver), format, destination, &config, Arc::clone(&counters));
+        let task = Task::new(Source(receiver, counters.clone()), format, destination, &config, Arc::clone(&counters));
         let task = task.with_spool(settings.spool.as_ref().map(|spool| Spool::open(spool).unwrap()));
         Self { source: Some(source), calls, permits, stop, counters, task: tokio::spawn(task.run(stopped)) }
     }

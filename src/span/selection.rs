@@ -1,0 +1,118 @@
+//! An exchange with its ends → whether it is observed at all, by what the user included and excluded.
+
+use wildmatch::WildMatch;
+
+use super::Pod;
+use super::ends::Ends;
+use crate::exchange::Exchange;
+
+/// What is observed. An exchange counts when every list of `include` that is not empty has it, and none of `exclude` does.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// Only these.
+    pub include: Traits,
+    /// Not these.
+    pub exclude: Traits,
+}
+
+/// What exchanges may have.
+#[derive(Clone, Debug, Default)]
+pub struct Traits {
+    /// Either end's pod is in one of these namespaces.
+    pub namespaces: Vec<WildMatch>,
+    /// Either end's pod has one of these labels, of any value where none is named.
+    pub pod_labels: Vec<(String, Option<String>)>,
+    /// The server's port is one of these, as it was dialled or as it answers.
+    pub ports: Vec<u16>,
+    /// The path is like one of these.
+    pub paths: Vec<WildMatch>,
+    /// The `User-Agent` is like one of these.
+    pub user_agents: Vec<WildMatch>,
+}
+
+/// Why an exchange is left out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(usize)]
+pub enum LeftOut {
+    /// By a namespace.
+    Namespace,
+    /// By a label of a pod.
+    PodLabel,
+    /// By the server's port.
+    Port,
+    /// By the path.
+    Path,
+    /// By the user agent.
+    UserAgent,
+    /// Because a pod asks for it by its annotation.
+    Annotation,
+}
+
+impl LeftOut {
+    /// Every reason, in the order of the counters.
+    pub const ALL: [Self; 6] =
+        [Self::Namespace, Self::PodLabel, Self::Port, Self::Path, Self::UserAgent, Self::Annotation];
+
+    /// The reason as a metric's label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Namespace => "namespace",
+            Self::PodLabel => "pod_label",
+            Self::Port => "port",
+            Self::Path => "path",
+            Self::UserAgent => "user_agent",
+            Self::Annotation => "annotation",
+        }
+    }
+}
+
+impl Default for Selection {
+    /// All but the kubelet's health probes.
+    fn default() -> Self {
+        let user_agents = vec![WildMatch::new("kube-probe/*")];
+        Self { include: Traits::default(), exclude: Traits { user_agents, ..Traits::default() } }
+    }
+}
+
+impl Selection {
+    /// Why `exchange` is left out, if it is. `path` is without the query.
+    pub fn leaves_out(&self, exchange: &Exchange, ends: &Ends, path: &str) -> Option<LeftOut> {
+        if ends.pods().any(|pod| pod.template.left_out) {
+            return Some(LeftOut::Annotation);
+        }
+        LeftOut::ALL.into_iter().find(|reason| {
+            let included = self.include.has(*reason, exchange, ends, path);
+            let excluded = self.exclude.has(*reason, exchange, ends, path);
+            included == Some(false) || excluded == Some(true)
+        })
+    }
+}
+
+impl Traits {
+    /// Whether the exchange has one of a list; `None` when the list is empty.
+    fn has(&self, list: LeftOut, exchange: &Exchange, ends: &Ends, path: &str) -> Option<bool> {
+        match list {
+            LeftOut::Namespace => {
+                any(&self.namespaces, |namespace| ends.pods().any(|pod| namespace.matches(&pod.template.namespace)))
+            }
+            LeftOut::PodLabel => any(&self.pod_labels, |label| ends.pods().any(|pod| has_label(pod, label))),
+            LeftOut::Port => any(&self.ports, |port| {
+                [exchange.server, exchange.at_server().1].iter().any(|server| server.port() == *port)
+            }),
+            LeftOut::Path => any(&self.paths, |wanted| wanted.matches(path)),
+            LeftOut::UserAgent => {
+                let agent = || exchange.request.head.header("user-agent").map(String::from_utf8_lossy);
+                any(&self.user_agents, |wanted| agent().is_some_and(|agent| wanted.matches(&agent)))
+            }
+            LeftOut::Annotation => None,
+        }
+    }
+}
+
+fn any<T>(list: &[T], is: impl Fn(&T) -> bool) -> Option<bool> {
+    (!list.is_empty()).then(|| list.iter().any(is))
+}
+
+fn has_label(pod: &Pod, (key, value): &(String, Option<String>)) -> bool {
+    pod.label(key).is_some_and(|found| value.as_deref().is_none_or(|value| value == found))
+}
