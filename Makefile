@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers check bench bench-live soak fuzz
+.PHONY: help setup build demo test servers kubernetes check bench bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: ## run every test
 servers: ## compare with the access logs of real servers: nginx, Apache, HAProxy, Node, Python
 	@scripts/setup.sh servers
 	$(CARGO) test --locked --test servers
+
+kubernetes: ## make a real Kubernetes for the tests, once: ten minutes or more, with Go
+	@tests/cluster/cached.sh build
 
 check: ## format, lints, documentation, layout, a short fuzz
 	@scripts/setup.sh build
