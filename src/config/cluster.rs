@@ -30,7 +30,7 @@ pub(super) const KUBERNETES: Setting = kubernetes(
     "kubernetes",
     "WHEN",
     "auto",
-    "Names of pods, services and nodes from the API server: auto (in a cluster, or where KUBECONFIG is set; not of a file), on or off",
+    "Names of pods, services and nodes from the API server: auto (in a cluster, or where KUBECONFIG is set; not of a capture file), on, off, or the path of a kubeconfig",
 );
 pub(super) const METADATA: Setting = kubernetes(
     "AGENT_METADATA",
@@ -113,7 +113,8 @@ pub(super) fn metadata(resolver: &mut Resolver<'_>) -> MetadataConfig {
         "auto" => Ok(MetadataSource::Auto),
         "on" | "true" => Ok(MetadataSource::On),
         "off" | "false" => Ok(MetadataSource::Off),
-        _ => Err("use auto, on or off".to_owned()),
+        _ if text.contains('/') => Ok(MetadataSource::Kubeconfig(PathBuf::from(text.trim()))),
+        _ => Err("use auto, on, off, or the path of a kubeconfig".to_owned()),
     });
     let mut source = source.unwrap_or(MetadataSource::Off);
     if let Some(path) = resolver.raw.text("AGENT_METADATA") {
