@@ -8,6 +8,7 @@ mod detect;
 mod head;
 mod http1;
 mod lines;
+mod plain;
 mod preamble;
 #[cfg(test)]
 mod tests;

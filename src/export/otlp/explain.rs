@@ -77,6 +77,15 @@ impl Destination {
                  OTEL_EXPORTER_OTLP_COMPRESSION",
                 self.variable
             ),
+            // Something answers HTTP, and it is no gRPC server (gRPC over HTTP/2, "Responses").
+            Code::Unknown | Code::Internal | Code::Unavailable
+                if status.message().contains("grpc-status header missing") =>
+            {
+                format!(
+                    "{endpoint} speaks HTTP but not gRPC{said}: check {}, its port, and OTEL_EXPORTER_OTLP_PROTOCOL",
+                    self.variable
+                )
+            }
             Code::ResourceExhausted => format!("{endpoint} has no room for more{said}"),
             Code::Unavailable => format!("{endpoint} is not available{said}"),
             code => format!("{endpoint} answered {}{said}", code_name(code)),

@@ -10,6 +10,7 @@ mod unread;
 
 use body::{Chunked, Framing, Then};
 use early::Switch;
+use head::{Head, Whole};
 pub(super) use head::{parse_request, parse_response};
 pub(super) use proof::{PeerState, Proof, Turn};
 
@@ -255,9 +256,9 @@ impl Stream {
         self.held_mark = mark;
         self.held_packets = 0;
         self.held_last = mark.at;
-        if let Some(end) = head::find_end(rest, 0).filter(|end| *end <= at.limits.max_head_bytes) {
-            let after = self.complete(rest.get(..end).unwrap_or_default(), &mark, sink);
-            return (empty + end, after);
+        if let Some(whole) = Whole::find(rest).filter(|whole| whole.bytes().len() <= at.limits.max_head_bytes) {
+            let after = self.complete(&Head::Whole(whole), &mark, sink);
+            return (empty + whole.bytes().len(), after);
         }
         self.state = State::Head;
         let (used, after) = self.go_on(rest, &At { mark: &mark, ..*at }, sink);
@@ -282,7 +283,7 @@ impl Stream {
         self.held_last = self.held_last.max(mark.at);
         if let Some(end) = head::find_end(&self.held, before) {
             let held = std::mem::take(&mut self.held);
-            let after = self.complete(held.get(..end).unwrap_or_default(), mark, sink);
+            let after = self.complete(&Head::Gathered(held.get(..end).unwrap_or_default()), mark, sink);
             return (end - before, after);
         }
         if self.role.is_none() && (before <= DECIDED || may_end_line(taken)) {
@@ -306,7 +307,8 @@ impl Stream {
     }
 
     /// A whole head.
-    fn complete(&mut self, bytes: &[u8], mark: &Mark, sink: &mut impl MessageSink) -> After {
+    fn complete(&mut self, head: &Head<'_>, mark: &Mark, sink: &mut impl MessageSink) -> After {
+        let bytes = head.bytes();
         if self.role.is_none() {
             match detect(bytes) {
                 Detected::StartLine(role) => self.role = Some(role),
@@ -316,8 +318,8 @@ impl Stream {
         }
         self.report_early_loss(sink);
         let parsed = match self.role {
-            Some(Role::Request) => self.request(bytes, true, sink),
-            Some(Role::Response) => self.response(bytes, true, sink),
+            Some(Role::Request) => self.request(head, sink),
+            Some(Role::Response) => self.response(head, sink),
             None => return After::NotHttp,
         };
         match parsed {
@@ -337,8 +339,8 @@ impl Stream {
         }
     }
 
-    fn request(&mut self, bytes: &[u8], complete: bool, sink: &mut impl MessageSink) -> Parsed {
-        let Some(head) = parse_request(bytes, complete) else { return Parsed::Malformed };
+    fn request(&mut self, head: &Head<'_>, sink: &mut impl MessageSink) -> Parsed {
+        let Some(head) = head.as_request() else { return Parsed::Malformed };
         let (framing, upgrades) = body::of_request(&head);
         self.switch = Switch::of(&head, upgrades);
         sink.counters().requests += 1;
@@ -346,8 +348,8 @@ impl Stream {
         Parsed::Begun(framing)
     }
 
-    fn response(&mut self, bytes: &[u8], complete: bool, sink: &mut impl MessageSink) -> Parsed {
-        let Some(head) = parse_response(bytes, complete) else { return Parsed::Malformed };
+    fn response(&mut self, head: &Head<'_>, sink: &mut impl MessageSink) -> Parsed {
+        let Some(head) = head.as_response() else { return Parsed::Malformed };
         if matches!(head.status(), 100 | 102..200) {
             sink.counters().interim_responses += 1;
             self.interim = true;
