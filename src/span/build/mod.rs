@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use super::attributes::{Attributes, text_of};
+use super::attributes::{Attributes, lossy, text_of};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
 use super::target::{Target, default_port};
@@ -133,7 +133,7 @@ impl SpanBuilder {
             exchange,
             ends,
             kind,
-            method: String::from_utf8_lossy(head.method()),
+            method: lossy(head.method()),
             route,
             target,
             error: error_type(exchange, kind),
@@ -304,7 +304,7 @@ impl SpanBuilder {
         if is_secret_header(&keys.name) && !self.settings.unsafe_headers {
             list.texts(key, std::iter::once(Cow::Borrowed(REDACTED)));
         } else {
-            list.texts(key, values.map(String::from_utf8_lossy));
+            list.texts(key, values.map(lossy));
         }
     }
 
