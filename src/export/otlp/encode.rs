@@ -286,7 +286,6 @@ fn time(tag: u32, nanos: u64, buffer: &mut Vec<u8>) {
         encoding::fixed64::encode(tag, &nanos, buffer);
     }
 }
-}
 
 #[cfg(test)]
 mod tests {
