@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr_iter};
 
 /// Lines whose place is kept; those of longer heads are looked through as they stand.
-const KEPT: usize = 23;
+const KEPT: usize = 16;
 
 /// Where header lines begin. Together with the head it tells what every line holds.
 ///
