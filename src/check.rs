@@ -132,6 +132,7 @@ fn names(config: &Config) -> [(&'static str, String); 2] {
         MetadataSource::Off => "none".to_owned(),
         MetadataSource::Auto => format!("of Kubernetes, where there is one{scope}"),
         MetadataSource::On => format!("of Kubernetes{scope}"),
+        MetadataSource::Kubeconfig(path) => format!("of Kubernetes, by {}{scope}", path.display()),
         MetadataSource::File(path) => path.display().to_string(),
     };
     [("names", names), ("span layout", format!("{:?}", config.spans.layout).to_ascii_lowercase())]

@@ -140,7 +140,9 @@ fn the_summary_counts_and_statistics_are_one_json_object() {
     let counters: serde_json::Value = serde_json::from_str(json).unwrap();
     let count = |name: &str| counters.get(name).and_then(serde_json::Value::as_u64).unwrap();
     assert!(count("packet.packets") > 0);
-    assert_eq!(count("exchange.emitted"), count("export.spans_exported"));
+    // The kubelet's probe.
+    assert_eq!(count("export.exchanges_left_out.user_agent"), 1);
+    assert_eq!(count("exchange.emitted"), count("export.spans_exported") + 1);
     assert_eq!(count("exchange.open"), 0);
 }
 

@@ -30,7 +30,7 @@ pub(super) const KUBERNETES: Setting = kubernetes(
     "kubernetes",
     "WHEN",
     "auto",
-    "Names of pods, services and nodes from the API server: auto (in a cluster, or where KUBECONFIG is set; not of a file), on or off",
+    "Names of pods, services and nodes from the API server: auto (in a cluster, or where KUBECONFIG is set; not of a capture file), on, off, or the path of a kubeconfig",
 );
 pub(super) const METADATA: Setting = kubernetes(
     "AGENT_METADATA",
@@ -96,6 +96,14 @@ pub(super) const INCLUDE_USER_AGENTS: Setting = selection(
     "NAME,…",
     "Observe only requests of these user agents (* and ? are wildcards)",
 );
+pub(super) const INCLUDE_TELEMETRY: Setting = flag(
+    Group::Selection,
+    "AGENT_INCLUDE_TELEMETRY",
+    "include-telemetry",
+    "",
+    "false",
+    "Also report exports of telemetry over OTLP/HTTP",
+);
 pub(super) const EXCLUDE_USER_AGENTS: Setting = flag(
     Group::Selection,
     "AGENT_EXCLUDE_USER_AGENTS",
@@ -113,7 +121,8 @@ pub(super) fn metadata(resolver: &mut Resolver<'_>) -> MetadataConfig {
         "auto" => Ok(MetadataSource::Auto),
         "on" | "true" => Ok(MetadataSource::On),
         "off" | "false" => Ok(MetadataSource::Off),
-        _ => Err("use auto, on or off".to_owned()),
+        _ if text.contains('/') => Ok(MetadataSource::Kubeconfig(PathBuf::from(text.trim()))),
+        _ => Err("use auto, on, off, or the path of a kubeconfig".to_owned()),
     });
     let mut source = source.unwrap_or(MetadataSource::Off);
     if let Some(path) = resolver.raw.text("AGENT_METADATA") {
@@ -152,7 +161,11 @@ pub(super) fn routes(resolver: &mut Resolver<'_>) -> Routes {
 
 /// What is observed.
 pub(super) fn observed(resolver: &mut Resolver<'_>) -> Selection {
-    Selection { include: traits(resolver, "INCLUDE"), exclude: traits(resolver, "EXCLUDE") }
+    Selection {
+        include: traits(resolver, "INCLUDE"),
+        exclude: traits(resolver, "EXCLUDE"),
+        telemetry: resolver.switch("AGENT_INCLUDE_TELEMETRY"),
+    }
 }
 
 fn traits(resolver: &mut Resolver<'_>, what: &str) -> Traits {

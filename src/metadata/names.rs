@@ -1,11 +1,12 @@
 //! What the configuration says of Kubernetes → a directory that is kept up to date, one that was read from a file, or none.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use super::directory::Directory;
 use super::offline::{self, OfflineError};
@@ -38,6 +39,8 @@ pub enum MetadataSource {
     Auto,
     /// From the API server, by the usual files.
     On,
+    /// From the API server that a kubeconfig names.
+    Kubeconfig(PathBuf),
     /// From a file.
     File(PathBuf),
 }
@@ -69,6 +72,7 @@ impl Names {
                 kube::Config::incluster().map_err(|error| error.to_string())
             }
             MetadataSource::Auto if !is_set("KUBECONFIG") => return Ok(Self::none()),
+            MetadataSource::Kubeconfig(path) => of_kubeconfig(path).await,
             MetadataSource::Auto | MetadataSource::On => kube::Config::infer().await.map_err(|error| error.to_string()),
         };
         let status = Arc::<MetadataStatus>::default();
@@ -120,6 +124,12 @@ pub async fn wait(status: Option<Arc<MetadataStatus>>) {
     if let Some(status) = status {
         status.complete(PATIENCE).await;
     }
+}
+
+async fn of_kubeconfig(path: &Path) -> Result<kube::Config, String> {
+    let file = Kubeconfig::read_from(path).map_err(|error| error.to_string())?;
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
+    config.map_err(|error| error.to_string())
 }
 
 fn is_set(variable: &str) -> bool {

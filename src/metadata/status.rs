@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use kube::runtime::watcher::{self, Event};
 
+/// Longer than the longest pause between two attempts.
+const RECENT: Duration = Duration::from_secs(90);
+
 /// What is watched.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(usize)]
@@ -40,6 +43,8 @@ struct State {
     complete: bool,
     /// What went wrong last, until something goes well.
     error: Option<String>,
+    /// When that was.
+    failed: Option<Instant>,
     /// When that was last said.
     said: Option<Instant>,
 }
@@ -96,9 +101,12 @@ impl MetadataStatus {
         self.words(|state| !state.complete, "names are missing")
     }
 
-    /// Why names may be out of date, when they may: what was listed is not watched now.
+    /// Why names may be out of date, when they may: what was listed is not watched now. A watch that goes on says nothing
+    /// until something changes; one that does not would have been tried again, and failed again, in the meantime.
     pub fn doubt(&self) -> Option<String> {
-        self.words(|state| state.complete, "names may be out of date")
+        let now = clock();
+        let is_recent = |state: &State| state.failed.is_some_and(|failed| now.duration_since(failed) < RECENT);
+        self.words(|state| state.complete && is_recent(state), "names may be out of date")
     }
 
     /// What they say now.
@@ -171,8 +179,8 @@ impl MetadataStatus {
         }
         let reason = words(subject, error);
         let is_new = state.error.as_ref() != Some(&reason);
-        #[expect(clippy::disallowed_methods, reason = "the log follows the real clock")]
-        let now = Instant::now();
+        let now = clock();
+        state.failed = Some(now);
         if is_new || state.said.is_none_or(|said| now.duration_since(said) > Duration::from_secs(60)) {
             tracing::warn!("Names of Kubernetes: {reason}");
             state.said = Some(now);
@@ -190,6 +198,11 @@ impl MetadataStatus {
     fn lock(&self) -> std::sync::MutexGuard<'_, [State; Subject::ALL.len()]> {
         self.subjects.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the log and the probes follow the real clock")]
+fn clock() -> Instant {
+    Instant::now()
 }
 
 /// What is wrong and what to do about it.

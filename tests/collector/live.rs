@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::process::{ChildStdin, Stdio};
 
-use crate::laboratory::web::{beside, python};
-use crate::laboratory::{Agent, Namespace, Running, join};
+use crate::laboratory::web::{beside, metrics, python};
+use crate::laboratory::{Agent, Namespace, Running, exists, join, skip, wait_for};
 use crate::process::{Protocol, Setup};
 
 /// Two namespaces with a Collector for one of them; none where they cannot be had.
 pub struct Place {
-    near: Namespace,
+    pub near: Namespace,
     far: Namespace,
     pub setup: Setup,
 }
@@ -17,6 +17,10 @@ pub struct Place {
 impl Place {
     pub fn new(configuration: &str) -> Option<Self> {
         let setup = Setup::new(&[configuration])?;
+        if !exists("curl") {
+            skip("there is no curl");
+            return None;
+        }
         let (near, far) = (Namespace::new()?, Namespace::new()?);
         join(&near, &far);
         Some(Self { setup: setup.within(&near), near, far })
@@ -31,6 +35,21 @@ impl Place {
         let program: Vec<&str> = program.iter().map(String::as_str).collect();
         let flags = [&["--stats", "json", "--export", "otlp", "--ring-bytes", "128MiB"][..], flags].concat();
         Agent::start_counting(&self.near, &program, "server", folder, &flags)
+    }
+
+    /// Comes back when the agent has so many acknowledged.
+    pub fn wait_for_exported(&self, spans: u64) {
+        // An agent that has begun a moment ago may not answer yet.
+        let ask = || self.near.command("curl").args(["--silent", "http://127.0.0.1:9464/livez"]).status().unwrap();
+        wait_for("the agent to answer", || ask().success());
+        let mut exported = 0;
+        while exported < spans {
+            let before = exported;
+            wait_for("more spans to be acknowledged", || {
+                exported = metrics(&self.near)["export_spans_exported"];
+                exported > before
+            });
+        }
     }
 
     /// What sends packets from the far side, and its input.

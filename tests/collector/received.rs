@@ -51,9 +51,16 @@ pub fn contents(span: &Value) -> Vec<String> {
 
 /// The ids of the exchanges of a file, in the order in which they were written. Reads text, for there may be many.
 pub fn ids(path: &Path) -> Vec<String> {
+    ids_by_batch(path).into_iter().flatten().collect()
+}
+
+/// As [`ids`], batch by batch.
+pub fn ids_by_batch(path: &Path) -> Vec<Vec<String>> {
     let text = fs::read_to_string(path).unwrap_or_default();
+    // A line that is not whole was not acknowledged.
     let whole = text.rsplit_once('\n').map_or("", |(lines, _)| lines);
-    whole.split(ID).skip(1).filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
+    let id = |rest: &str| Some(rest.split_once('"')?.0.to_owned());
+    whole.lines().map(|line| line.split(ID).skip(1).filter_map(id).collect()).collect()
 }
 
 /// How often each came.
