@@ -80,7 +80,7 @@ class Agents:
 
     def __init__(self, cluster, program):
         self.folder, self.running, self.collector = cluster.state, [], None
-        found = sorted(glob.glob(os.path.expanduser("~/.cache/network-agent/otelcol-*/otelcol*")))
+        found = sorted(glob.glob(os.path.expanduser(os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/network-agent/otelcol-*")))
         found = [path for path in found if os.path.isfile(path) and os.access(path, os.X_OK)]
         if found:
             self.start_collector(found[-1])
