@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers kubernetes check bench bench-live soak fuzz
+.PHONY: help setup build demo test servers e2e kubernetes image-check check bench bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +27,16 @@ servers: ## compare with the access logs of real servers: nginx, Apache, HAProxy
 	@scripts/setup.sh servers
 	$(CARGO) test --locked --test servers
 
+e2e: ## export to a real OpenTelemetry Collector, built once with Go
+	@scripts/setup.sh test
+	@scripts/e2e.sh $(CARGO)
+
 kubernetes: ## make a real Kubernetes for the tests, once: ten minutes or more, with Go
 	@tests/cluster/cached.sh build
+
+image-check: ## build the image and run it as a cluster would: one capability, nothing to write to
+	@scripts/setup.sh image
+	@scripts/image-check.sh "$$(scripts/otelcol.sh || true)"
 
 check: ## format, lints, documentation, layout, a short fuzz
 	@scripts/setup.sh build

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a target of the Makefile needs and the machine lacks, by the system's package manager.
-# Usage: setup.sh build|demo|test|servers
+# Usage: setup.sh build|demo|test|servers|image
 set -euo pipefail
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -75,5 +75,9 @@ case "${1:-build}" in
       want wrk "wrk, a load generator" wrk wrk wrk wrk wrk
     fi
     ;;
-  *) say "usage: setup.sh build|demo|test|servers"; exit 2 ;;
+  image)
+    "$0" test
+    for tool in buildah debootstrap runc; do need "$tool" "$tool, for the image" "$tool" "$tool" "$tool" "$tool" "$tool"; done
+    ;;
+  *) say "usage: setup.sh build|demo|test|servers|image"; exit 2 ;;
 esac

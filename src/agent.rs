@@ -17,7 +17,7 @@ use crate::check::describe;
 use crate::config::{Config, Mode};
 use crate::debugging;
 use crate::export::otlp::OtlpConfig;
-use crate::export::{self, Destination, ExportCounters, ExportError, OutputConfig, Spans};
+use crate::export::{self, Destination, ExportCounters, ExportError, OutputConfig, Spans, Spool};
 use crate::metadata::{self, HostAddresses, Names, NoAddresses};
 use crate::privileges;
 use crate::signals::Signals;
@@ -111,6 +111,14 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         Ok(sources) => sources,
         Err(error) => return Ok(report(&error)),
     };
+    // With the rights that are left: those that its files will be written with.
+    let spool = match config.export.spool.as_ref().map(Spool::open).transpose() {
+        Ok(spool) => spool,
+        Err(error) => {
+            tracing::error!("{error}");
+            return Ok(failure(&error));
+        }
+    };
     announce(&config);
     let stop = Stop::default();
     let (sender, receiver) = worker::exchange_queue(config.export.batch.queue_bytes, config.export.batch.when_full);
@@ -120,7 +128,7 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
     report_on_itself(&config, &crew, &counters, &names);
     names.follow();
     destination.check_key(counters.clone());
-    let exporting = exporting(&config, receiver, destination, &names, counters.clone(), stopped);
+    let exporting = exporting(&config, receiver, destination, spool, &names, counters.clone(), stopped);
     let mut export_task = tokio::spawn(exporting);
     let size = match &config.source {
         SourceConfig::File(file) => capture::size(file),
@@ -143,6 +151,7 @@ fn exporting(
     config: &Config,
     receiver: ExchangeReceiver,
     destination: Destination,
+    spool: Option<Spool>,
     names: &Names,
     counters: Arc<ExportCounters>,
     stopped: watch::Receiver<bool>,
@@ -162,7 +171,7 @@ fn exporting(
             () = metadata::wait(status) => {}
             _ = asked.wait_for(|stop| *stop) => {}
         }
-        export::run(receiver, spans, destination, config, counters, stopped).await
+        export::run(receiver, spans, destination, spool, config, counters, stopped).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::agent::{Ending, destination, failure, report};
 use crate::capture::{self, Received, SourceConfig};
 use crate::config::Config;
-use crate::export::{self, OutputConfig};
+use crate::export::{self, ExportConfig, OutputConfig, Spool};
 use crate::metadata::{MetadataSource, Scope};
 
 /// Prints and tries; the first failure decides the exit code.
@@ -21,6 +21,17 @@ pub(crate) async fn run(config: Config) -> Ending {
         Err(error) => {
             lines.push(format!("{:<20} see below", "source FAILED"));
             ending = report(&error);
+        }
+    }
+    if let Some(spool) = &config.export.spool {
+        match Spool::open(spool) {
+            Ok(spool) => lines.push(format!("{:<20} {} spans wait in it", "spool ok", spool.unread_spans())),
+            Err(error) => {
+                lines.push(format!("{:<20} {error}", "spool FAILED"));
+                if ending == Ending::Well {
+                    ending = failure(&error);
+                }
+            }
         }
     }
     match export::check(&config.export).await {
@@ -63,8 +74,10 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
     }
     lines.push(("destination", destination(&config.export.output)));
     if let OutputConfig::Otlp(otlp) = &config.export.output {
-        for (name, _) in &otlp.headers {
-            lines.push(("header", format!("{name}: ********")));
+        for (name, value) in &otlp.headers {
+            // A token that ends in = and was given without a name stands where a name does.
+            let is_name = !value.reveal().trim_matches('=').is_empty();
+            lines.push(("header", format!("{}: ********", if is_name { name } else { "********" })));
         }
         lines.push(("protocol", otlp.protocol.name().to_owned()));
         lines
@@ -84,10 +97,7 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
         lines.push(("own metrics", metrics));
     }
     lines.extend(names(config));
-    let batch = &config.export.batch;
-    let delay = batch.delay + config.export.merge.patience.unwrap_or_default();
-    lines.push(("batch", format!("{} spans or {} bytes or {:?}", batch.max_spans, batch.max_bytes, delay)));
-    lines.push(("queue", format!("{} bytes", batch.queue_bytes)));
+    describe_batches(&config.export, &mut lines);
     lines.push(("headers reported", config.spans.headers.join(", ")));
     lines.push(("views merged within", format!("{:?}", config.export.merge.window)));
     lines.push(("memory of the core", format!("{} bytes", config.pipeline.max_memory)));
@@ -99,6 +109,17 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
         }
     }
     lines
+}
+
+/// When batches are sent, and what may wait for that.
+fn describe_batches(export: &ExportConfig, lines: &mut Vec<(&'static str, String)>) {
+    let batch = &export.batch;
+    let delay = batch.delay + export.merge.patience.unwrap_or_default();
+    lines.push(("batch", format!("{} spans or {} bytes or {:?}", batch.max_spans, batch.max_bytes, delay)));
+    lines.push(("queue", format!("{} bytes", batch.queue_bytes)));
+    if let Some(spool) = &export.spool {
+        lines.push(("spool", format!("{}, {} bytes", spool.directory.display(), spool.max_bytes)));
+    }
 }
 
 /// Where names come from and which spans there are, in words.

@@ -202,6 +202,20 @@ struct Conversations {
     exchange: ExchangeCounters,
 }
 
+impl Conversations {
+    /// Pairing at work on one connection.
+    fn pairer<'a, K>(
+        &'a mut self,
+        pairing: &'a mut Pairing,
+        flow: &'a Flow,
+        direction: Direction,
+        sink: &'a mut K,
+    ) -> Pairer<'a, K> {
+        let Self { exchange_limits: limits, http, exchange: counters, .. } = self;
+        Pairer { pairing, flow, direction, limits, counters, http, sink }
+    }
+}
+
 struct Handler<'a, K> {
     conversations: &'a mut Conversations,
     sink: &'a mut K,
@@ -216,6 +230,16 @@ impl<K: ExchangeSink> StreamHandler for Handler<'_, K> {
 
     fn unread(state: &Conversation, direction: Direction) -> u64 {
         state.http.unread(direction)
+    }
+
+    fn waits(state: &Conversation) -> bool {
+        state.pairing.is_waiting()
+    }
+
+    fn overdue(&mut self, state: &mut Conversation, flow: &Flow, now: Timestamp, _: Interest) -> Interest {
+        let mut pairer = self.conversations.pairer(&mut state.pairing, flow, Direction::Up, self.sink);
+        pairer.overdue(now);
+        if state.pairing.is_open() { Interest::Busy } else { Interest::Quiet }
     }
 
     fn begin(&mut self) -> Conversation {
@@ -252,16 +276,7 @@ impl<K: ExchangeSink> StreamHandler for Handler<'_, K> {
     }
 
     fn finish(&mut self, mut state: Conversation, flow: &Flow, finish: Finish) {
-        let Conversations { exchange_limits, http, exchange, .. } = &mut *self.conversations;
-        let mut pairer = Pairer {
-            pairing: &mut state.pairing,
-            flow,
-            direction: Direction::Up,
-            limits: exchange_limits,
-            counters: exchange,
-            http,
-            sink: self.sink,
-        };
+        let mut pairer = self.conversations.pairer(&mut state.pairing, flow, Direction::Up, self.sink);
         pairer.finish(finish);
     }
 }

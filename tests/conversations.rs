@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use network_agent::exchange::Exchange;
 use network_agent::time::Timestamp;
 use support::talk::{Extent, Faults, Sent, Talk, pick, talk};
-use support::{Frame, Random, Side, run, say};
+use support::{Conversation, Frame, Random, Side, run, say};
 
 /// Runs `property` for each of the seeds; says which one failed.
 fn for_each_seed(property: impl Fn(u64)) {
@@ -206,5 +206,62 @@ fn with_loss_what_was_captured_and_can_be_placed_is_emitted() {
             let is_there = |exchange: &Exchange| number(exchange, &talk) == wanted && exchange.response.is_some();
             assert!(talk.pipelines || found.iter().any(is_there), "{wanted} is missing: {:?}", say(&found));
         }
+    });
+}
+
+/// A conversation in bursts of at most `most` requests, each answered before the next; request `n` is answered with status
+/// 200 + n. What it has, the client says in segments of `mss` bytes.
+fn bursts(most: usize, mss: usize, random: &mut Random) -> Conversation {
+    let mut conversation = Conversation::new().cut_at(mss).handshake();
+    conversation.step = [10_000, 1_000_000, 90_000_000][pick(random, 3)];
+    let mut number = 0;
+    for _ in 0..2 + pick(random, 4) {
+        let burst = number..number + 1 + pick(random, most);
+        number = burst.end;
+        let request = |number: usize| format!("GET /{number} HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(40 + number));
+        conversation = conversation.client(burst.clone().map(request).collect::<String>());
+        for number in burst {
+            let response = format!("HTTP/1.1 {} X\r\nContent-Length: 3\r\n\r\nabc", 200 + number);
+            conversation = conversation.server(response);
+            if pick(random, 3) == 0 {
+                conversation = conversation.ack(Side::Client);
+            }
+        }
+    }
+    conversation
+}
+
+/// Whether a response of its own answers it, by the status.
+fn is_true_pair(exchange: &Exchange) -> bool {
+    let number = String::from_utf8_lossy(exchange.request.head.target()).trim_start_matches('/').parse::<u16>();
+    exchange.response.as_ref().is_none_or(|response| Ok(response.head.status()) == number.map(|number| 200 + number))
+}
+
+#[test]
+fn a_join_anywhere_gives_no_pair_that_is_not_true_or_marked() {
+    for_each_seed(|seed| {
+        let mut random = Random(seed);
+        let mss = [70, 90, 200, 1448][pick(&mut random, 4)];
+        let frames = bursts(4, mss, &mut random).frames;
+        let joined = 3 + pick(&mut random, frames.len() - 3);
+        let (found, _) = run(&frames[joined..]);
+        let wrong = |exchange: &&Exchange| !exchange.incomplete && !is_true_pair(exchange);
+        assert!(!found.iter().any(|exchange| wrong(&exchange)), "joined at {joined}: {:?}", say(&found));
+    });
+}
+
+#[test]
+fn a_join_to_a_client_that_waits_gives_every_exchange_that_begins_after_it() {
+    for_each_seed(|seed| {
+        let mut random = Random(seed);
+        let frames = bursts(1, 1448, &mut random).frames;
+        let joined = 3 + pick(&mut random, frames.len() - 3);
+        let (found, _) = run(&frames[joined..]);
+        let (whole, _) = run(&frames);
+        let begun = |exchange: &&Exchange| exchange.start().as_nanos() >= frames[joined].at;
+        let wanted: Vec<_> = whole.iter().filter(begun).map(|exchange| exchange.id).collect();
+        assert_eq!(found.iter().map(|exchange| exchange.id).collect::<Vec<_>>(), wanted, "{:?}", say(&found));
+        let marked = found.iter().filter(|exchange| exchange.incomplete).count();
+        assert!(marked <= 1 && found.iter().skip(1).all(|exchange| !exchange.incomplete), "{:?}", say(&found));
     });
 }

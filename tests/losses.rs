@@ -4,6 +4,7 @@
 mod support;
 
 use network_agent::exchange::Exchange;
+use network_agent::pipeline::{Pipeline, PipelineConfig};
 use support::{Conversation, Frame, Side, run, say};
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: shop\r\n\r\n";
@@ -172,4 +173,104 @@ fn reused_ports_whose_syn_was_lost_are_a_new_connection_whatever_their_numbers()
         let frames = [first.frames.clone(), second.frames[3..].to_vec()].concat();
         assert_eq!(say(&run(&frames).0), ["GET /0 210", "GET /1 211"], "{start}");
     }
+}
+
+/// A request of a client that does not wait for its answers, larger than a segment.
+fn long_request(number: usize) -> String {
+    format!("GET /{number} HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(1400))
+}
+
+#[test]
+fn a_join_within_the_burst_of_a_client_that_does_not_wait_gives_no_answer_of_another_request() {
+    let burst: String = (0..3).map(long_request).collect();
+    let asked = Conversation::new().cut_at(long_request(0).len()).handshake().client(burst);
+    // The answers to the first two fit the third request to the byte.
+    let answered = asked.server(response(0)).server(response(1)).server(response(2)).ack(Side::Client);
+    assert_eq!(say(&run(&answered.frames[5..]).0), ["GET /2 - !"]);
+    assert_eq!(say(&run(&answered.close().frames[5..]).0), ["GET /2 - !"]);
+}
+
+#[test]
+fn a_burst_that_was_lost_but_for_its_last_request_gives_no_answer_of_another_request() {
+    let begun = Conversation::new().handshake().client(request(8)).server(response(8));
+    let burst: String = (0..3).map(long_request).collect();
+    let asked = begun.cut_at(long_request(0).len()).client(burst).server(response(0)).ack(Side::Client);
+    let conversation = asked.client(long_request(3)).server(response(1)).server(response(2)).server(response(3));
+    assert_eq!(say(&without(&[5, 6, 7], &conversation.wait(900_000_000).close())), ["GET /8 218", "GET /3 - !"]);
+}
+
+#[test]
+fn a_join_is_trusted_as_soon_as_a_turn_fits() {
+    let conversation =
+        Conversation::new().client(request(0)).server(response(0)).client(request(1)).server(response(1));
+    let said = |count: usize| say(&run(&conversation.frames[..count]).0);
+    assert_eq!(said(2), ["GET /0 210 !"]);
+    assert_eq!(said(3), ["GET /0 210", "GET /1 - !"]);
+    assert_eq!(said(4), ["GET /0 210", "GET /1 211"]);
+    let joined_in_an_answer = say(&run(&conversation.frames[1..]).0);
+    assert_eq!(joined_in_an_answer, ["GET /1 211"]);
+}
+
+#[test]
+fn the_first_answer_after_a_join_is_held_back_for_a_moment_only() {
+    let mut pipeline = Pipeline::new(PipelineConfig::default());
+    let mut exchanges: Vec<Exchange> = Vec::new();
+    let conversation = Conversation::new().client(request(0)).server(response(0));
+    for frame in &conversation.frames {
+        pipeline.handle_packet(&frame.packet(), &mut exchanges);
+    }
+    assert_eq!(exchanges.len(), 0);
+    let ended = conversation.frames[1].at;
+    while let Some(due) = pipeline.poll_timeout().filter(|due| due.as_nanos() <= ended + 1_000_000_000) {
+        pipeline.handle_timeout(due, &mut exchanges);
+    }
+    assert_eq!(say(&exchanges), ["GET /0 210 !"]);
+}
+
+#[test]
+fn a_connection_that_was_silent_for_long_has_nothing_under_way() {
+    let other = Conversation::between("10.1.0.9:1000", "10.1.0.80:80").handshake();
+    let conversation = Conversation::new().wait(60_000_000_000).client(request(0)).server(response(0));
+    let frames = [other.frames, conversation.frames].concat();
+    assert_eq!(say(&run(&frames).0), ["GET /0 210"]);
+}
+
+#[test]
+fn a_join_before_a_switch_of_protocols_is_no_doubt() {
+    let asked = Conversation::new().client("GET /ws HTTP/1.1\r\nUpgrade: websocket\r\n\r\n");
+    let switched = asked.server("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(say(&run(&switched.frames).0), ["GET /ws 101"]);
+}
+
+#[test]
+fn a_client_that_goes_after_its_answer_waited_for_it() {
+    let answered = Conversation::new().client(request(0)).server(response(0));
+    assert_eq!(say(&run(&answered.clone().close().frames).0), ["GET /0 210"]);
+    // A server may close the connection with answers still to come.
+    assert_eq!(say(&run(&answered.fin(Side::Server).frames).0), ["GET /0 210 !"]);
+}
+
+#[test]
+fn what_follows_an_interim_response_to_a_lost_upload_is_a_body() {
+    let upload = "PUT /0 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 19\r\n\r\n";
+    let begun = Conversation::new().handshake().client(request(8)).server(response(8)).client(upload);
+    let asked = begun.server("HTTP/1.1 100 Continue\r\n\r\n").client(request(1)).server(response(0));
+    let conversation = asked.client(request(2)).server(response(2)).close();
+    assert_eq!(say(&without(&[5], &conversation)), ["GET /8 218", "GET /2 212"]);
+}
+
+#[test]
+fn an_answer_proves_none_of_several_texts_that_look_like_requests() {
+    let upload = "PUT /0 HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 38\r\n\r\n";
+    let begun = Conversation::new().handshake().client(request(8)).server(response(8)).client(upload);
+    let asked = begun.server("HTTP/1.1 100 Go on, please\r\n\r\n").client(request(1)).client(request(2));
+    let conversation = asked.server(response(0)).client(request(3)).server(response(3)).close();
+    assert_eq!(say(&without(&[5, 6], &conversation)), ["GET /8 218", "GET /3 213"]);
+}
+
+#[test]
+fn whose_answer_cannot_be_told_did_not_fail() {
+    // The answers to other requests of the same burst may have come before the reset.
+    let asked = Conversation::new().client(request(0)).client(request(1)).rst(Side::Server);
+    assert_eq!(say(&run(&asked.frames).0), ["GET /0 - !", "GET /1 - !"]);
 }

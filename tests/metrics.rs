@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod destinations;
 mod support;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use destinations::web::Web;
 use network_agent::capture::{MemorySource, OwnedPacket, PacketSource};
 use network_agent::config::{Config, ConfigError, Terminal};
 use network_agent::export::{self, Destination, ExportCounters, Spans, WhenFull};
@@ -25,6 +27,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, NumberDataPoint};
+use prost::Message as _;
 use support::{Conversation, Frame};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -122,7 +125,7 @@ async fn export_all(receiver: ExchangeReceiver, counters: &Arc<ExportCounters>) 
     };
     let (_stop, stopped) = watch::channel(false);
     let destination = Destination::open(&config.export.output).unwrap();
-    export::run(receiver, spans, destination, config.export, counters.clone(), stopped).await.unwrap();
+    export::run(receiver, spans, destination, None, config.export, counters.clone(), stopped).await.unwrap();
 }
 
 fn number(point: &NumberDataPoint) -> f64 {
@@ -169,8 +172,14 @@ async fn every_counter_arrives_under_its_name_with_its_worker_and_reason() {
     let (address, mut received) = serve(false).await;
     let (crew, found) = crew().await;
     let counters = Arc::<ExportCounters>::default();
-    let config =
-        configuration(address, &[("HONEYCOMB_STATS_DATASET", "my-stats"), ("ADDITIONAL_ATTRIBUTES", "team=a")]);
+    let config = configuration(
+        address,
+        &[
+            ("HONEYCOMB_STATS_DATASET", "my-stats"),
+            ("ADDITIONAL_ATTRIBUTES", "team=a"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "2048"),
+        ],
+    );
     let metrics_of_agent = start(&config, crew.watch(), &counters);
     export_all(found, &counters).await;
     metrics_of_agent.stop(Duration::from_secs(5)).await;
@@ -192,7 +201,7 @@ async fn every_counter_arrives_under_its_name_with_its_worker_and_reason() {
     let dropped = points(&metrics["network_agent.export.spans_dropped"]);
     assert_eq!(
         dropped.keys().cloned().collect::<Vec<_>>(),
-        ["queue_full", "refused", "rejected", "shutdown"].map(|it| format!("reason={it}"))
+        ["queue_full", "refused", "rejected", "shutdown", "spool"].map(|it| format!("reason={it}"))
     );
     assert_eq!(metrics["network_agent.packet.wire_bytes"].unit, "By");
     assert!(matches!(metrics["network_agent.tcp.active"].data, Some(Data::Gauge(_))));
@@ -202,6 +211,7 @@ async fn every_counter_arrives_under_its_name_with_its_worker_and_reason() {
         "otel.sdk.exporter.span.exported",
         "otel.sdk.exporter.span.inflight",
         "otel.sdk.processor.span.queue.size",
+        "otel.sdk.processor.span.queue.capacity",
         "otel.sdk.processor.span.processed",
         "process.memory.usage",
         "process.cpu.time",
@@ -210,10 +220,33 @@ async fn every_counter_arrives_under_its_name_with_its_worker_and_reason() {
         assert!(!points(&metrics[name]).is_empty(), "{name}");
     }
     assert!(points(&metrics["process.memory.usage"])[""] > 1e6);
-    assert_eq!(points(&metrics["otel.sdk.exporter.span.exported"]).get(""), Some(&3.0));
+    let server = format!("server.address=127.0.0.1,server.port={}", address.port());
+    assert_eq!(points(&metrics["otel.sdk.exporter.span.exported"]).get(&server), Some(&3.0));
+    assert_eq!(points(&metrics["otel.sdk.processor.span.queue.capacity"]).get(""), Some(&2048.0));
     assert_eq!(points(&metrics["otel.sdk.processor.span.processed"]).get(""), Some(&3.0));
     let Some(Data::Histogram(time)) = &metrics["otel.sdk.exporter.operation.duration"].data else { panic!("no times") };
     assert_eq!(time.data_points.iter().map(|point| point.count).sum::<u64>(), 1, "one batch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_go_over_http_with_headers_and_compression_as_spans_do() {
+    for (compression, coding) in [("none", ""), ("gzip", "gzip"), ("zstd", "zstd")] {
+        let mut web = Web::scripted(vec![]).await;
+        let (crew, _receiver) = crew().await;
+        let more = [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=seven"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", compression),
+        ];
+        let config = configuration(web.address, &more);
+        let metrics_of_agent = start(&config, crew.watch(), &Arc::<ExportCounters>::default());
+        metrics_of_agent.stop(Duration::from_secs(5)).await;
+        let request = web.next().await;
+        assert_eq!((request.line.as_str(), request.header("x-tenant")), ("POST /v1/metrics", "seven"));
+        assert_eq!(request.header("content-encoding"), coding);
+        let message = ExportMetricsServiceRequest::decode(request.plain()).unwrap();
+        assert!(metrics(&message).contains_key("network_agent.packet.packets"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -416,6 +416,7 @@ fn export_config(otlp: OtlpConfig) -> ExportConfig {
             queue_spans: None,
             when_full: WhenFull::Drop,
         },
+        spool: None,
         shutdown_timeout: Duration::from_secs(5),
     }
 }

@@ -151,7 +151,7 @@ fn proxy(resolver: &mut Resolver<'_>, endpoint: &Uri) -> Option<Proxy> {
     // Whether it is a proxy at all, and then whether it is one for this host.
     let is_http = !text.contains("://") || text.starts_with("http://");
     match Matcher::builder().https(text.as_str()).build().intercept(endpoint) {
-        Some(_) if is_http => {}
+        Some(proxy) if is_http && has_port_or_none(proxy.uri()) => {}
         _ => {
             resolver.fault(variable, "use the URL of an HTTP proxy, such as http://proxy.example:3128, or remove it");
             return None;
@@ -163,6 +163,12 @@ fn proxy(resolver: &mut Resolver<'_>, endpoint: &Uri) -> Option<Proxy> {
         value
     });
     Some(Proxy { uri: proxy.uri().clone(), authorization })
+}
+
+/// False for what stands where a port does and is none, such as a password after which the host is missing.
+fn has_port_or_none(uri: &Uri) -> bool {
+    let authority = uri.authority();
+    uri.port_u16().is_some() || authority.is_some_and(|it| it.as_str().trim_end_matches(':').ends_with(it.host()))
 }
 
 fn is_insecure(resolver: &mut Resolver<'_>, signal: Signal) -> bool {
@@ -212,7 +218,7 @@ fn parse_url(text: &str, insecure: bool, path: &str) -> Result<Uri, String> {
         "https" => 443,
         _ => return Err(example.to_owned()),
     };
-    if host.is_empty() || uri.port().is_some_and(|_| uri.port_u16().is_none_or(|port| port == 0)) {
+    if host.is_empty() || uri.port_u16() == Some(0) || !has_port_or_none(&uri) {
         return Err(example.to_owned());
     }
     let port = uri.port_u16().unwrap_or(usual);

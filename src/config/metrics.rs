@@ -6,7 +6,7 @@ use opentelemetry_sdk::metrics::Temporality;
 
 use super::destination::{self, Signal};
 use super::resolve::{Resolver, millis};
-use super::resource;
+use super::{resource, values};
 use crate::capture::SourceConfig;
 use crate::export::OutputConfig;
 use crate::telemetry::metrics::MetricsConfig;
@@ -27,10 +27,11 @@ pub(super) fn metrics(
         }
         _ => Err("use otlp or none".to_owned()),
     });
-    let is_live = matches!((source, output), (SourceConfig::Live(_), OutputConfig::Otlp(_)));
-    if !is_live || exporter == Some(false) {
+    let (SourceConfig::Live(_), OutputConfig::Otlp(spans)) = (source, output) else { return None };
+    if exporter == Some(false) {
         return None;
     }
+    let queue_spans = resolver.otel("OTEL_BSP_MAX_QUEUE_SIZE", values::count);
     let destination = destination::of_metrics(resolver)?;
     let interval = resolver.otel("OTEL_METRIC_EXPORT_INTERVAL", |text| match millis(text)? {
         Duration::ZERO => Err("use a number of milliseconds above 0".to_owned()),
@@ -49,5 +50,7 @@ pub(super) fn metrics(
         interval: interval.unwrap_or(INTERVAL),
         temporality: temporality.unwrap_or_default(),
         resource: resource::resource(resolver, Signal::Metrics),
+        spans_to: spans.clone(),
+        queue_spans,
     })
 }

@@ -12,7 +12,7 @@ use super::{
     values,
 };
 use crate::capture::{self, FileConfig, LiveConfig, SourceConfig, default_filter};
-use crate::export::{BatchConfig, ExportConfig, MergeConfig, OutputConfig, WhenFull};
+use crate::export::{BatchConfig, ExportConfig, MergeConfig, OutputConfig, SpoolConfig, WhenFull};
 use crate::packet::DecoderLimits;
 use crate::pipeline::PipelineConfig;
 
@@ -245,6 +245,7 @@ impl Resolver<'_> {
         };
         let delay = self.otel("OTEL_BSP_SCHEDULE_DELAY", millis).unwrap_or(Duration::from_secs(1));
         let merge = self.merge(delay);
+        let spool = self.spool(&output);
         ExportConfig {
             output,
             batch: BatchConfig {
@@ -256,8 +257,19 @@ impl Resolver<'_> {
                 when_full: if is_file { WhenFull::Wait } else { WhenFull::Drop },
             },
             merge,
+            spool,
             shutdown_timeout: self.own("AGENT_SHUTDOWN_TIMEOUT", values::time).unwrap_or(Duration::from_secs(5)),
         }
+    }
+
+    fn spool(&mut self, output: &OutputConfig) -> Option<SpoolConfig> {
+        let max_bytes = self.own("AGENT_SPOOL_BYTES", |text| values::size_from(text, 1 << 20)).unwrap_or(1 << 30);
+        let directory = PathBuf::from(self.raw.text("AGENT_SPOOL_DIRECTORY").filter(|path| !path.trim().is_empty())?);
+        if !matches!(output, OutputConfig::Otlp(_)) {
+            self.warnings.push("AGENT_SPOOL_DIRECTORY has no effect: spans do not go to an OTLP server".to_owned());
+            return None;
+        }
+        Some(SpoolConfig { directory, max_bytes: max_bytes as u64 })
     }
 
     /// `--export`, else what the OpenTelemetry variables say, else what suits the source.

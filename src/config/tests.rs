@@ -71,6 +71,20 @@ fn the_protocol_is_grpc_or_http_with_the_path_of_the_signal() {
 }
 
 #[test]
+fn a_port_that_is_none_is_a_fault_with_either_protocol() {
+    for protocol in ["grpc", "http/protobuf"] {
+        for endpoint in ["http://a:43l8", "http://a:0", "http://a:65536", "http://user:password"] {
+            let environment = [("OTEL_EXPORTER_OTLP_PROTOCOL", protocol), ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)];
+            let faults = faults(&[], &environment);
+            assert_eq!(faults.len(), 1, "{endpoint}: {faults:?}");
+            assert!(!format!("{faults:?}").contains("password"), "{faults:?}");
+        }
+    }
+    let faults = faults(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://a"), ("HTTPS_PROXY", "http://user:password")]);
+    assert!(!faults.is_empty() && !format!("{faults:?}").contains("password"), "{faults:?}");
+}
+
+#[test]
 fn a_proxy_is_for_tls_to_other_machines() {
     const PROXY: (&str, &str) = ("HTTPS_PROXY", "http://me:secret@proxy.example:3128");
     let through = |endpoint, more: &[(&str, &str)]| {

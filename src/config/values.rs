@@ -78,9 +78,24 @@ pub(super) fn userinfo(url: &str) -> Option<&str> {
 
 /// A URL as it may be shown.
 pub(super) fn without_userinfo(url: &str) -> String {
+    if may_hide_password(url) {
+        let scheme = url.split_once("://").map(|(scheme, _)| format!("{scheme}://")).unwrap_or_default();
+        return format!("{scheme}********");
+    }
     userinfo(url)
         .filter(|secret| !secret.is_empty())
         .map_or_else(|| url.to_owned(), |secret| url.replacen(secret, "********", 1))
+}
+
+/// Whether what stands where a port does may be a password, after which the host is missing, or which holds a `/` that is
+/// not encoded.
+fn may_hide_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
+    let port = host_and_port.rsplit_once(':').map_or("", |(_, port)| port);
+    let is_address = port.contains(']') || host_and_port.starts_with('[');
+    !is_address && !port.bytes().all(|byte| byte.is_ascii_digit()) && (port.len() > 5 || path.contains('@'))
 }
 
 /// Elements between commas, trimmed, without empty ones.
@@ -169,6 +184,11 @@ mod tests {
             ("http://collector:4317", "http://collector:4317"),
             ("http://@collector", "http://@collector"),
             ("collector/a@b", "collector/a@b"),
+            ("http://collector:43l7", "http://collector:43l7"),
+            ("http://user:password", "http://********"),
+            ("user:password", "********"),
+            ("http://user:pa/ss@host:4317", "http://********"),
+            ("http://[fd00::1]:4317", "http://[fd00::1]:4317"),
         ] {
             assert_eq!(without_userinfo(url), shown);
         }

@@ -19,16 +19,24 @@ const HEAD_BYTES: usize = 4096;
 /// The second value is of the request alone: the same for a view that has the response and one that has not.
 pub(super) fn derive(request: SequenceNumber, response: Option<SequenceNumber>, head: &[u8]) -> (ExchangeId, u64) {
     let head = xxh3_128(head.get(..HEAD_BYTES).unwrap_or(head));
-    let mut input = [0; 26];
     let response = response.map_or(0, SequenceNumber::value);
-    let parts: [&[u8]; 4] = [VERSION, &request.value().to_be_bytes(), &response.to_be_bytes(), &head.to_be_bytes()];
-    for (place, byte) in input.iter_mut().zip(parts.into_iter().flatten()) {
-        *place = *byte;
+    // As one number: 16 bits of version, 32 each of sequence, the first 48 of the head's hash; then its other 80.
+    let version = u128::from(u16::from_be_bytes(*VERSION)) << 112;
+    let numbers = u128::from(request.value()) << 80 | u128::from(response) << 48;
+    let mut input = [0; 26];
+    if let Some((start, rest)) = input.split_first_chunk_mut::<16>()
+        && let Some(end) = rest.first_chunk_mut::<10>()
+    {
+        *start = (version | numbers | head >> 80).to_be_bytes();
+        let [_, _, _, _, _, _, tail @ ..] = head.to_be_bytes();
+        *end = tail;
     }
+    let (first, second) = (xxh3_128_with_seed(&input, 0).to_be_bytes(), xxh3_128_with_seed(&input, 1).to_be_bytes());
     let mut id = [0; 32];
-    let halves = [xxh3_128_with_seed(&input, 0).to_be_bytes(), xxh3_128_with_seed(&input, 1).to_be_bytes()];
-    for (place, byte) in id.iter_mut().zip(halves.iter().flatten()) {
-        *place = *byte;
+    if let Some((start, rest)) = id.split_first_chunk_mut::<16>()
+        && let Some(end) = rest.first_chunk_mut::<16>()
+    {
+        (*start, *end) = (first, second);
     }
     let request_key = head.to_be_bytes().first_chunk().map_or(0, |start| u64::from_be_bytes(*start));
     let request_key = request_key ^ u64::from(request.value()).rotate_left(32);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::export::BatchConfig;
+use crate::export::spool::Position;
 use crate::span::Span;
 
 /// How spans are written into the bytes of a batch.
@@ -41,6 +42,8 @@ pub struct Batch {
     pub attempts: u32,
     /// When it was sent first.
     pub begun: Option<Instant>,
+    /// Where the spool keeps it until it is done with.
+    pub spooled: Option<Position>,
 }
 
 /// Collects spans into the batch that is open.
@@ -133,6 +136,8 @@ impl<F: Format> Batcher<F> {
 /// Closed batches, those that wait and those in flight, within one budget of bytes, and one of spans where it is set.
 #[derive(Debug)]
 pub(super) struct WaitingBatches {
+    /// Older than all others: those that were sent in vain, and those that were read from the disk.
+    first: VecDeque<Batch>,
     queue: VecDeque<Batch>,
     budget: usize,
     budget_spans: u64,
@@ -145,31 +150,56 @@ pub(super) struct WaitingBatches {
 impl WaitingBatches {
     pub(super) fn new(budget: usize, spans: Option<usize>) -> Self {
         let budget_spans = spans.map_or(u64::MAX, |spans| spans as u64);
-        Self { queue: VecDeque::new(), budget, budget_spans, bytes: 0, spans: 0 }
+        Self { first: VecDeque::new(), queue: VecDeque::new(), budget, budget_spans, bytes: 0, spans: 0 }
     }
 
     /// Adds the newest batch.
     pub(super) fn push(&mut self, batch: Batch) {
-        self.bytes += batch.bytes.len();
-        self.spans += batch.spans;
+        self.count(&batch);
         self.queue.push_back(batch);
     }
 
     /// Takes the oldest batch to send it; its bytes count until [`Self::release`].
     pub(super) fn take(&mut self) -> Option<Batch> {
-        self.queue.pop_front()
+        self.take_first().or_else(|| self.queue.pop_front())
+    }
+
+    /// The same, of those that are older than all others.
+    pub(super) fn take_first(&mut self) -> Option<Batch> {
+        self.first.pop_front()
+    }
+
+    /// How many are older than all others.
+    pub(super) fn first(&self) -> usize {
+        self.first.len()
     }
 
     /// Puts a batch back that was taken and must be sent again.
     pub(super) fn put_back(&mut self, batch: Batch) {
-        self.queue.push_front(batch);
+        self.first.push_front(batch);
     }
 
     /// Adds a batch before all others.
     pub(super) fn put_before(&mut self, batch: Batch) {
+        self.count(&batch);
+        self.first.push_front(batch);
+    }
+
+    /// Adds a batch that was read from the disk: behind those that are older than all others.
+    pub(super) fn put_read(&mut self, batch: Batch) {
+        self.count(&batch);
+        self.first.push_back(batch);
+    }
+
+    /// Adds a batch that was newer than all on the disk, and could not be written there.
+    pub(super) fn put_unwritten(&mut self, batch: Batch) {
+        self.count(&batch);
+        self.queue.push_front(batch);
+    }
+
+    fn count(&mut self, batch: &Batch) {
         self.bytes += batch.bytes.len();
         self.spans += batch.spans;
-        self.queue.push_front(batch);
     }
 
     /// Forgets the bytes of a batch that was taken and is done with.
@@ -180,12 +210,27 @@ impl WaitingBatches {
 
     /// Takes the oldest batch out for good while the budget is exceeded. What is in flight cannot be taken back.
     pub(super) fn pop_excess(&mut self) -> Option<Batch> {
-        if self.bytes <= self.budget && self.spans <= self.budget_spans {
+        if !self.is_over() {
+            return None;
+        }
+        let batch = self.take()?;
+        self.release(&batch);
+        Some(batch)
+    }
+
+    /// As [`Self::pop_excess`], for the disk: nothing that is older than what is there, and only if `takes` a batch of
+    /// its bytes.
+    pub(super) fn pop_for_disk(&mut self, takes: impl Fn(usize) -> bool) -> Option<Batch> {
+        if !self.is_over() || !self.queue.front().is_some_and(|batch| takes(batch.bytes.len())) {
             return None;
         }
         let batch = self.queue.pop_front()?;
         self.release(&batch);
         Some(batch)
+    }
+
+    fn is_over(&self) -> bool {
+        self.bytes > self.budget || self.spans > self.budget_spans
     }
 
     /// Whether one more batch may come.
@@ -195,7 +240,7 @@ impl WaitingBatches {
 
     /// Whether no batch waits to be sent.
     pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.first.is_empty() && self.queue.is_empty()
     }
 
     /// Bytes waiting and in flight.

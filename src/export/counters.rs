@@ -23,11 +23,13 @@ pub enum DropReason {
     Refused,
     /// The agent ended before the destination had taken it.
     Shutdown,
+    /// It waited on the disk, and newer ones needed its place, or its file was damaged.
+    Spool,
 }
 
 impl DropReason {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 4] = [Self::QueueFull, Self::Rejected, Self::Refused, Self::Shutdown];
+    pub const ALL: [Self; 5] = [Self::QueueFull, Self::Rejected, Self::Refused, Self::Shutdown, Self::Spool];
 
     /// The reason as a metric's label.
     pub const fn label(self) -> &'static str {
@@ -36,6 +38,7 @@ impl DropReason {
             Self::Rejected => "rejected",
             Self::Refused => "refused",
             Self::Shutdown => "shutdown",
+            Self::Spool => "spool",
         }
     }
 }
@@ -53,6 +56,10 @@ pub struct ExportCounters {
     dropped: [AtomicU64; DropReason::ALL.len()],
     waiting: AtomicU64,
     waiting_bytes: AtomicU64,
+    recovered: AtomicU64,
+    spooled: AtomicU64,
+    spooled_bytes: AtomicU64,
+    stored: AtomicU64,
     in_flight: AtomicU64,
     held: AtomicU64,
     merged: AtomicU64,
@@ -65,15 +72,16 @@ pub struct ExportCounters {
     /// Why spans wait, while they do.
     obstacle: Mutex<Option<String>>,
     /// Takes the time of every batch; none when nobody asks.
-    operations: OnceLock<Histogram<f64>>,
+    operations: OnceLock<(Histogram<f64>, Vec<KeyValue>)>,
     /// The watches of Kubernetes; none where there is none.
     metadata: OnceLock<Arc<MetadataStatus>>,
 }
 
 /// What [`ExportCounters`] said at one moment.
 ///
-/// Invariants, whenever the task rests: `exchanges_received + spans_second == spans_exported + Σ spans_dropped +
-/// spans_sampled_out + exchanges_elsewhere + Σ exchanges_left_out + spans_waiting`; what was taken from the queue is `exchanges_received + views_merged + views_late + views_waiting`.
+/// Invariants, whenever the task rests: `exchanges_received + spans_second + spans_recovered == spans_exported +
+/// Σ spans_dropped + spans_sampled_out + exchanges_elsewhere + Σ exchanges_left_out + spans_waiting + spans_spooled`; what
+/// was taken from the queue is `exchanges_received + views_merged + views_late + views_waiting`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ExportSnapshot {
     /// Exchanges waiting for another view of the same.
@@ -102,8 +110,16 @@ pub struct ExportSnapshot {
     pub metadata: MetadataSnapshot,
     /// Spans lost, by [`DropReason`] in the order of [`DropReason::ALL`].
     pub spans_dropped: [u64; DropReason::ALL.len()],
-    /// Spans between the queue and the destination's answer.
+    /// Spans between the queue and the destination's answer, in memory.
     pub spans_waiting: u64,
+    /// Spans that an earlier run has left in the spool.
+    pub spans_recovered: u64,
+    /// Spans that wait in the spool and not in memory.
+    pub spans_spooled: u64,
+    /// Spans that were written to the spool, since the start.
+    pub spans_stored: u64,
+    /// Bytes of the spool's files.
+    pub spool_bytes: u64,
     /// Of them: in calls that are open.
     pub spans_in_flight: u64,
     /// Bytes of closed batches that wait or are in flight.
@@ -153,15 +169,17 @@ impl ExportCounters {
         let _ = self.metadata.set(status);
     }
 
-    /// From now on `histogram` takes the seconds from the first attempt to send a batch to the last answer.
-    pub fn measure_operations(&self, histogram: Histogram<f64>) {
-        let _ = self.operations.set(histogram);
+    /// From now on `histogram` takes the seconds from the first attempt to send a batch to the last answer, each with
+    /// `attributes`.
+    pub fn measure_operations(&self, histogram: Histogram<f64>, attributes: Vec<KeyValue>) {
+        let _ = self.operations.set((histogram, attributes));
     }
 
     pub(super) fn operation(&self, time: Duration, error: Option<&'static str>) {
-        if let Some(histogram) = self.operations.get() {
+        if let Some((histogram, attributes)) = self.operations.get() {
             let error = error.map(|error| KeyValue::new("error.type", error));
-            histogram.record(time.as_secs_f64(), error.as_slice());
+            let attributes: Vec<KeyValue> = attributes.iter().cloned().chain(error).collect();
+            histogram.record(time.as_secs_f64(), &attributes);
         }
     }
 
@@ -182,6 +200,10 @@ impl ExportCounters {
             metadata: self.metadata.get().map(|status| status.snapshot()).unwrap_or_default(),
             spans_dropped: std::array::from_fn(|reason| self.dropped.get(reason).map_or(0, load)),
             spans_waiting: load(&self.waiting),
+            spans_recovered: load(&self.recovered),
+            spans_spooled: load(&self.spooled),
+            spans_stored: load(&self.stored),
+            spool_bytes: load(&self.spooled_bytes),
             spans_in_flight: load(&self.in_flight),
             waiting_bytes: load(&self.waiting_bytes),
             batches: load(&self.batches),
@@ -242,6 +264,42 @@ impl ExportCounters {
         if let Some(count) = self.dropped.get(reason as usize) {
             add(count, spans);
         }
+    }
+
+    /// Spans were found in the spool.
+    pub(super) fn recovered(&self, spans: u64) {
+        add(&self.recovered, spans);
+        add(&self.spooled, spans);
+    }
+
+    /// Spans are on the disk and no longer in memory.
+    pub(super) fn stored(&self, spans: u64) {
+        add(&self.stored, spans);
+        self.left_on_disk(spans);
+    }
+
+    /// Spans are no longer in memory; the disk had them all the time.
+    pub(super) fn left_on_disk(&self, spans: u64) {
+        self.waiting.fetch_sub(spans, Ordering::Relaxed);
+        add(&self.spooled, spans);
+    }
+
+    /// Spans were read from the disk.
+    pub(super) fn read(&self, spans: u64) {
+        self.spooled.fetch_sub(spans, Ordering::Relaxed);
+        add(&self.waiting, spans);
+    }
+
+    /// Spans on the disk were lost.
+    pub(super) fn lost_on_disk(&self, spans: u64) {
+        self.spooled.fetch_sub(spans, Ordering::Relaxed);
+        if let Some(count) = self.dropped.get(DropReason::Spool as usize) {
+            add(count, spans);
+        }
+    }
+
+    pub(super) fn spool_bytes(&self, bytes: u64) {
+        self.spooled_bytes.store(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn batch_closed(&self) {

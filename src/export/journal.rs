@@ -15,6 +15,9 @@ pub(super) struct Journal {
     refused: Limit,
     failing: Limit,
     full: Limit,
+    spool_full: Limit,
+    /// The spool fails, and that was said.
+    spool_fails: bool,
     /// Why the destination could not be reached, until it is reached again.
     failure: Option<String>,
     /// Why a batch was last refused or some of its spans rejected.
@@ -62,6 +65,35 @@ impl Journal {
             let why = self.failure.as_deref().unwrap_or("the destination is slower than the traffic");
             warn!(spans, "the oldest spans were dropped, AGENT_QUEUE_BYTES are used up: {why}");
         }
+    }
+
+    /// Spans on the disk were lost.
+    pub(super) fn lost_on_disk(&mut self, spans: u64) {
+        if let Some(spans) = self.spool_full.pass(spans) {
+            let why = self.failure.as_deref().unwrap_or("the destination is slower than the traffic");
+            warn!(spans, "the oldest spans in the spool were dropped, AGENT_SPOOL_BYTES are used up: {why}");
+        }
+    }
+
+    /// The spool could be written, or could not.
+    pub(super) fn spool(&mut self, error: Option<&std::io::Error>) {
+        match error {
+            Some(error) if !self.spool_fails => {
+                self.spool_fails = true;
+                warn!("the spool cannot be written: {error}; spans wait in memory alone until it can");
+            }
+            None if self.spool_fails => {
+                self.spool_fails = false;
+                info!("the spool can be written again");
+            }
+            _ => {}
+        }
+    }
+
+    /// Spans stay in the spool.
+    pub(super) fn left_in_spool(&self, spans: u64) {
+        let why = self.failure.as_deref().unwrap_or("the destination did not take them in time");
+        warn!(spans, "spans wait in the spool for the next run: {why}");
     }
 
     /// Everything went out that will. A finite source must be told when the destination did not want some of it; an

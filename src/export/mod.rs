@@ -19,6 +19,7 @@ mod merge;
 pub mod otlp;
 mod output;
 mod pretty;
+mod spool;
 mod task;
 mod terminal;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use counters::{DropReason, ExportCounters, ExportSnapshot};
 pub use json::JsonFormat;
 pub use merge::MergeConfig;
 pub use pretty::PrettyFormat;
+pub use spool::{Position, Spool, SpoolConfig};
 
 use grouped::Grouped;
 use json::JsonEnvelope;
@@ -49,6 +51,8 @@ pub struct ExportConfig {
     pub batch: BatchConfig,
     /// How long an exchange waits for its other views.
     pub merge: MergeConfig,
+    /// Where what memory cannot hold waits, if anywhere.
+    pub spool: Option<SpoolConfig>,
     /// `AGENT_SHUTDOWN_TIMEOUT`: how long the last flush may take.
     pub shutdown_timeout: Duration,
 }
@@ -226,7 +230,8 @@ impl Destination {
     }
 }
 
-/// Exports what comes out of `queue` to `destination` until it is closed and everything has gone out.
+/// Exports what comes out of `queue` to `destination` until it is closed and everything has gone out. What memory cannot
+/// hold waits in `spool`, if there is one, and so does what did not go out in time.
 ///
 /// When `stop` turns true, [`ExportConfig::shutdown_timeout`] is all the time that is left. When the queue ends by
 /// itself, as that of a file does, patience ends only when so much time has passed without an answer.
@@ -241,6 +246,7 @@ pub async fn run(
     queue: ExchangeReceiver,
     spans: Spans,
     destination: Destination,
+    spool: Option<Spool>,
     config: ExportConfig,
     counters: Arc<ExportCounters>,
     stop: watch::Receiver<bool>,
@@ -252,7 +258,7 @@ pub async fn run(
     }
     let (layout, identity, own) = (spans.builder.layout(), spans.identity.clone(), spans.resource.clone());
     let feed = Feed { queue, merger: Merger::new(merge), spans, counters: counters.clone() };
-    let run = Run { feed, config, counters, stop };
+    let run = Run { feed, spool, config, counters, stop };
     match (destination, layout) {
         (Destination::Otlp(exporter), Layout::Agent) => run.with(OtlpFormat::new(&own), exporter).await,
         (Destination::Otlp(exporter), Layout::Workload) => {
@@ -278,6 +284,7 @@ pub async fn run(
 /// All that exporting needs but a format and a destination.
 struct Run {
     feed: Feed,
+    spool: Option<Spool>,
     config: ExportConfig,
     counters: Arc<ExportCounters>,
     stop: watch::Receiver<bool>,
@@ -285,7 +292,8 @@ struct Run {
 
 impl Run {
     async fn with(self, format: impl Format, exporter: impl Exporter) -> Result<(), ExportError> {
-        Task::new(self.feed, format, exporter, &self.config, self.counters).run(self.stop).await
+        let task = Task::new(self.feed, format, exporter, &self.config, self.counters);
+        task.with_spool(self.spool).run(self.stop).await
     }
 }
 

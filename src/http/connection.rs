@@ -3,7 +3,7 @@
 use super::detect::{Detected, detect_strictly};
 use super::http1::{After, At, PeerState, Proof, Stream, Turn};
 use super::preamble::{Passed, Preamble};
-use super::{HttpLimits, MessageSink, Role};
+use super::{HttpLimits, MessageSink, Opening, Role};
 use crate::packet::SequenceNumber;
 use crate::tcp::{Direction, Flow, Mark, Origin, StreamEvent};
 
@@ -193,6 +193,14 @@ impl Default for Connection {
     }
 }
 
+impl Peer {
+    /// How a message would begin at `mark` in the other direction.
+    fn opening(&self, mark: &Mark) -> Opening {
+        let had_all = self.end.is_some() && self.end == mark.acknowledgement;
+        if had_all && self.acknowledged == Some(mark.sequence) { Opening::InStep } else { Opening::Unknown }
+    }
+}
+
 impl Side {
     fn new() -> Self {
         Self { stream: Stream::new(), expected: None, acknowledged: None, end: None }
@@ -216,6 +224,7 @@ impl Side {
             _ => Turn::New,
         };
         let proof = self.prove(turn, mark, peer);
+        let opening = peer.opening(mark);
         let joins = start == Origin::Joined && self.end.is_none();
         if joins && bytes.len() == 1 && detect_strictly(bytes) == Detected::Other {
             // Perhaps a probe, which may carry a byte that is none of the stream's (RFC 9293 §3.8.4).
@@ -230,7 +239,7 @@ impl Side {
             // Where a capture joins, empty lines and words may be the middle of a body: no boundary.
             return self.stream.search_on(bytes, sink);
         }
-        match self.stream.data(bytes, &At { mark, turn, proof, expected: self.expected, limits }, sink) {
+        match self.stream.data(bytes, &At { mark, turn, proof, opening, expected: self.expected, limits }, sink) {
             // The capture joined in mid-connection: these bytes may be the middle of a message.
             After::NotHttp if start == Origin::Joined => self.stream.search_on(bytes, sink),
             after => after,

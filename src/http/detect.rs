@@ -3,12 +3,11 @@
 use memchr::memchr;
 
 use super::Role;
+use super::plain::{self, MAX_METHOD, is_tchar};
 
 /// The client connection preface of HTTP/2 (RFC 9113 §3.4), as far as no HTTP/1 request can begin like it.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 const HTTP1: &[u8] = b"HTTP/1.";
-/// A method longer than this is no method; stops text without spaces from being held.
-const MAX_METHOD: usize = 64;
 
 /// What the bytes at a possible start line are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -27,6 +26,17 @@ pub(super) enum Detected {
 ///
 /// The whole line must be there, with its version, before it counts: the first word alone is in many protocols.
 pub(super) fn detect(bytes: &[u8]) -> Detected {
+    // As nearly all are.
+    if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0' | b'1', b' ', a, b, c, b' ' | b'\r' | b'\n', ..] = bytes
+        && [a, b, c].into_iter().all(u8::is_ascii_digit)
+    {
+        return Detected::StartLine(Role::Response);
+    }
+    let may_be_method = bytes.first().is_some_and(|byte| is_tchar(*byte));
+    let line = if may_be_method { memchr(b'\n', bytes).and_then(|end| bytes.get(..=end)) } else { None };
+    if line.and_then(plain::request_line).is_some() {
+        return Detected::StartLine(Role::Request);
+    }
     if starts_alike(bytes, HTTP1) {
         return match_status_line(bytes);
     }
@@ -118,15 +128,6 @@ fn ends_with_version(line: &[u8]) -> bool {
 pub(super) fn starts_alike(bytes: &[u8], pattern: &[u8]) -> bool {
     let common = bytes.len().min(pattern.len());
     common > 0 && bytes.get(..common) == pattern.get(..common)
-}
-
-/// A character of a token (RFC 9110 §5.6.2).
-const fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
 }
 
 #[cfg(test)]

@@ -15,10 +15,48 @@ pub(super) struct LineIndex {
     /// Of the first bytes of each line, by [`tag`]: most lines need no further look.
     tags: [u8; KEPT],
     count: u8,
+    /// [`bit`] is set for the tag of each line that is kept; all are when one may begin with anything.
+    present: u64,
     /// Whether a line goes on with the next one (obs-fold, RFC 9112 §5.2).
     folds: Folds,
     /// Where the lines begin whose places are not kept.
     rest: u32,
+}
+
+/// A head that is whole, in one pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scan {
+    /// Where its header lines begin.
+    pub(super) headers_start: usize,
+    /// After its first empty line.
+    pub(super) end: usize,
+    pub(super) lines: LineIndex,
+    /// How many of its header lines end with CR and LF, the empty line among them.
+    pub(super) carriages: usize,
+}
+
+impl Scan {
+    /// The head that `bytes` begin with, if its end is among them.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let mut ends = memchr_iter(b'\n', bytes);
+        let headers_start = ends.next()? + 1;
+        let section = bytes.get(headers_start..)?;
+        let mut lines = LineIndex::EMPTY;
+        let (mut start, mut carriages) = (0, 0);
+        for end in ends {
+            let next = end + 1 - headers_start;
+            let line = section.get(start..next)?;
+            carriages += usize::from(line.ends_with(b"\r\n"));
+            let is_empty = matches!(line, b"\r\n" | b"\n");
+            // What follows the head is none of it.
+            lines.keep(if is_empty { section.get(..next)? } else { section }, start, next);
+            start = next;
+            if is_empty {
+                return Some(Self { headers_start, end: headers_start + next, lines, carriages });
+            }
+        }
+        None
+    }
 }
 
 /// Whether a line goes on with the next one.
@@ -31,9 +69,12 @@ pub(super) enum Folds {
 }
 
 impl LineIndex {
+    /// Of no lines.
+    const EMPTY: Self = Self { starts: [0; KEPT], tags: [0; KEPT], count: 0, present: 0, folds: Folds::No, rest: 0 };
+
     /// Of the header lines in `section`, which begins after the start line.
     pub(super) fn of(section: &[u8]) -> Self {
-        let mut index = Self { starts: [0; KEPT], tags: [0; KEPT], count: 0, folds: Folds::No, rest: 0 };
+        let mut index = Self::EMPTY;
         let mut start = 0;
         for end in memchr_iter(b'\n', section) {
             index.keep(section, start, end + 1);
@@ -52,7 +93,8 @@ impl LineIndex {
             && start == self.rest as usize
         {
             *place = from;
-            *mark = tag(section.get(start..).unwrap_or_default());
+            *mark = line_tag(section.get(start..next).unwrap_or_default());
+            self.present |= if *mark == ANY { u64::MAX } else { bit(*mark) };
             self.count += 1;
             self.rest = u32::try_from(next).unwrap_or(u32::MAX);
         }
@@ -66,10 +108,13 @@ impl LineIndex {
     /// Values of the lines of `section` with this name, in order.
     pub(super) fn values<'a, 'n>(&'a self, section: &'a [u8], name: &'n [u8]) -> Values<'a, 'n> {
         let rest = Headers::of(section.get(self.rest as usize..).unwrap_or_default());
-        Values { index: self, tag: tag(name), next: 0, section, name, rest }
+        let tag = tag(name);
+        let next = if tag == ANY || self.present & bit(tag) != 0 { 0 } else { usize::from(self.count) };
+        Values { index: self, tag, next, section, name, rest }
     }
 
     /// The first line from `from` on that may begin with what has this tag.
+    #[inline]
     fn find(&self, from: usize, tag: u8) -> Option<usize> {
         let tags = self.tags.get(from..usize::from(self.count))?;
         tags.iter().position(|known| tag == ANY || *known == tag || *known == ANY).map(|found| from + found)
@@ -85,9 +130,21 @@ impl LineIndex {
 
 /// The tag of what may begin with anything.
 const ANY: u8 = 0;
+/// The tag of what holds no field: no name has it, because theirs are odd.
+const NOTHING: u8 = 2;
+
+const fn bit(tag: u8) -> u64 {
+    1 << (tag >> 1 & 63)
+}
+
+/// The tag of a line with its end.
+fn line_tag(line: &[u8]) -> u8 {
+    if matches!(line, b"\r\n" | b"\n") { NOTHING } else { tag(line) }
+}
 
 /// The same for all that begins with the same three bytes, whatever their case; [`ANY`] for a name that is shorter and for a
 /// line that begins with space, which is no part of the name.
+#[inline]
 fn tag(bytes: &[u8]) -> u8 {
     match bytes {
         [first, second, third, ..] if !first.is_ascii_whitespace() => {

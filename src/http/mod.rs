@@ -8,6 +8,7 @@ mod detect;
 mod head;
 mod http1;
 mod lines;
+mod plain;
 mod preamble;
 #[cfg(test)]
 mod tests;
@@ -32,7 +33,7 @@ pub enum Role {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Message {
     /// A request begins.
-    RequestHead(RequestHead, Standing),
+    RequestHead(RequestHead, Standing, Opening),
     /// A final response begins: any but 1xx, and 101.
     ResponseHead(ResponseHead),
     /// An interim response (RFC 9110 §15.2): belongs to its request and does not answer it.
@@ -85,6 +86,17 @@ pub enum Standing {
     /// It looks like a message after a loss that hid what was before; only a response whose numbers fit exactly
     /// proves that it was one. Bodies may hold text that looks like messages.
     Likely,
+}
+
+/// Whether both sides had all that the other had sent when a request began.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Opening {
+    /// The numbers do not show it.
+    #[default]
+    Unknown,
+    /// Its client had received just what the capture shows of the server's bytes; the server had received just what is
+    /// before the request when it sent the last of them.
+    InStep,
 }
 
 /// What a response answers, as far as framing its body depends on it (RFC 9112 §6.3).

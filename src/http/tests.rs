@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::packet::SequenceNumber;
-use crate::tcp::{Direction, Flow, Origin, StreamEvent};
+use crate::tcp::{Direction, Flow, Origin, Past, StreamEvent};
 
 /// Messages in short: heads by their start, bytes summed per message.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl MessageSink for Recorder {
     fn message(&mut self, message: Message, _: &Mark) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let line = match message {
-            Message::RequestHead(head, _) => {
+            Message::RequestHead(head, ..) => {
                 self.requests.push(text(head.method()));
                 self.open[0] = (0, 0, 0);
                 let cut = if head.is_complete() { "" } else { " cut" };
@@ -122,6 +122,7 @@ impl Bench {
             handshake_rtt: None,
             retransmits: 0,
             origin: self.origin,
+            past: Past::Unknown,
             opener: None,
             beginnings,
         }
@@ -352,6 +353,13 @@ fn a_target_with_spaces_is_reported_as_sent() {
 }
 
 #[test]
+fn a_target_that_is_no_utf_8_is_reported_as_sent() {
+    let head = RequestHead::parse(b"GET /caf\xe9/\xff HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert_eq!(head.target(), b"/caf\xe9/\xff");
+    assert_eq!(head.header("host"), Some(&b"x"[..]));
+}
+
+#[test]
 fn fin_inside_a_body_of_known_length_aborts_and_ends_one_without_length() {
     let request: &[&[u8]] = &[b"GET / HTTP/1.1\r\n\r\n"];
     let known = converse(request, &[b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab"]);
@@ -442,4 +450,17 @@ fn the_first_direction_that_tells_decides_what_the_other_carries() {
     assert_eq!(bench.last, Following::Follow(Known::Http));
     let counters = &bench.recorder.counters;
     assert_eq!((counters.requests, counters.responses, counters.opaque_connections), (1, 0, 0));
+}
+
+#[test]
+fn a_folded_header_line_is_one_line_of_both_heads() {
+    let lines = "X-Long: one\r\n two\r\n\tthree\r\n  four\nX-Next: z\r\n\r\n";
+    let request = RequestHead::parse(format!("GET / HTTP/1.1\r\n{lines}").as_bytes()).unwrap();
+    let response = ResponseHead::parse(format!("HTTP/1.1 200 OK\r\n{lines}").as_bytes()).unwrap();
+    for (long, next, all) in [
+        (request.header("x-long"), request.header("x-next"), request.headers().count()),
+        (response.header("x-long"), response.header("x-next"), response.headers().count()),
+    ] {
+        assert_eq!((long, next, all), (Some(&b"one   two  \tthree    four"[..]), Some(&b"z"[..]), 2));
+    }
 }

@@ -136,6 +136,9 @@ impl<S> Streams<S> {
             self.leap(direction, now, cx);
             self.drain(cx);
         }
+        if self.interest != Interest::None && H::waits(&self.state) {
+            self.interest = cx.handler.overdue(&mut self.state, &self.flow, now, self.interest);
+        }
         self.verdict()
     }
 

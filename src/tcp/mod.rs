@@ -96,6 +96,8 @@ pub struct Flow {
     pub retransmits: u32,
     /// Whether its beginning was captured.
     pub origin: Origin,
+    /// What was before its first packet, where that does not begin it.
+    pub past: Past,
     /// The direction of who opened it, where the handshake was captured.
     pub opener: Option<Direction>,
     /// The number of the first byte of each direction, upwards first, where its SYN was captured.
@@ -109,6 +111,15 @@ pub enum Origin {
     Begun,
     /// In the middle.
     Joined,
+}
+
+/// Whether something may have been under way on a connection when its first packet was captured.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Past {
+    /// The capture had been going on for long, and had not shown it: it was silent.
+    Silent,
+    /// The capture is too young to tell.
+    Unknown,
 }
 
 impl Flow {
@@ -163,6 +174,16 @@ pub trait StreamHandler {
     /// How many of the next bytes of `direction` are only counted, whatever they are; must cost little.
     fn unread(_: &Self::State, _direction: Direction) -> u64 {
         0
+    }
+
+    /// Whether `state` wants [`Self::overdue`] in a while; must cost little.
+    fn waits(_: &Self::State) -> bool {
+        false
+    }
+
+    /// Time has come to `now`, and nothing else has come.
+    fn overdue(&mut self, _: &mut Self::State, _: &Flow, _now: Timestamp, interest: Interest) -> Interest {
+        interest
     }
 
     /// State of a connection that begins now.

@@ -37,6 +37,10 @@ pub struct MetricsConfig {
     pub temporality: Temporality,
     /// Who measured.
     pub resource: Resource,
+    /// Where spans go.
+    pub spans_to: Box<OtlpConfig>,
+    /// How many may wait, where that is bounded.
+    pub queue_spans: Option<usize>,
 }
 
 /// Sends metrics until it is stopped.
@@ -80,8 +84,9 @@ impl Metrics {
             .with_description("time from the first attempt to send a batch to the last answer")
             .with_boundaries(Vec::new())
             .build();
-        export.measure_operations(duration);
+        export.measure_operations(duration, exporter_attributes(&config.spans_to));
         instrument(&meter, workers, export);
+        instrument_exporter(&meter, export, &config);
         instrument_process(&meter);
         Self { provider }
     }
@@ -152,16 +157,28 @@ fn instrument(meter: &Meter, workers: Watch, export: &Arc<ExportCounters>) {
                 .build();
         }
     }
-    instrument_exporter(meter, export);
 }
 
-/// What the conventions for SDKs name (OpenTelemetry semantic conventions, `otel/sdk-metrics.md`). There is no
-/// `otel.sdk.processor.span.queue.capacity`: the queue is bounded in bytes.
-fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
-    let exporter = [
-        KeyValue::new("otel.component.type", "otlp_grpc_span_exporter"),
-        KeyValue::new("otel.component.name", "otlp_grpc_span_exporter/0"),
-    ];
+/// Which exporter it is, and whom it sends to.
+fn exporter_attributes(spans_to: &OtlpConfig) -> Vec<KeyValue> {
+    let (kind, name) = match spans_to.protocol {
+        Protocol::Grpc => ("otlp_grpc_span_exporter", "otlp_grpc_span_exporter/0"),
+        Protocol::HttpProtobuf => ("otlp_http_span_exporter", "otlp_http_span_exporter/0"),
+    };
+    let mut attributes = vec![KeyValue::new("otel.component.type", kind), KeyValue::new("otel.component.name", name)];
+    if let Some(host) = spans_to.endpoint.host() {
+        attributes.push(KeyValue::new("server.address", host.to_owned()));
+    }
+    if let Some(port) = spans_to.endpoint.port_u16() {
+        attributes.push(KeyValue::new("server.port", i64::from(port)));
+    }
+    attributes
+}
+
+/// What the conventions for SDKs name (OpenTelemetry semantic conventions, `otel/sdk-metrics.md`). There is an
+/// `otel.sdk.processor.span.queue.capacity` only where the queue is bounded in spans; in bytes it always is.
+fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>, config: &MetricsConfig) {
+    let exporter = exporter_attributes(&config.spans_to);
     let source = export.clone();
     let with = exporter.clone();
     meter
@@ -171,8 +188,8 @@ fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
         .with_callback(move |observer| {
             let now = source.snapshot();
             observer.observe(now.spans_exported, &with);
-            for reason in [DropReason::Rejected, DropReason::Refused, DropReason::Shutdown] {
-                let mut with = with.to_vec();
+            for reason in [DropReason::Rejected, DropReason::Refused, DropReason::Shutdown, DropReason::Spool] {
+                let mut with = with.clone();
                 with.push(KeyValue::new("error.type", reason.label()));
                 observer.observe(now.dropped(reason), &with);
             }
@@ -185,10 +202,23 @@ fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
         .with_description("spans sent and not answered yet")
         .with_callback(move |observer| observer.observe(signed(source.snapshot().spans_in_flight), &exporter))
         .build();
+    instrument_processor(meter, export, config.queue_spans);
+}
+
+fn instrument_processor(meter: &Meter, export: &Arc<ExportCounters>, queue_spans: Option<usize>) {
     let processor = [
         KeyValue::new("otel.component.type", "batching_span_processor"),
         KeyValue::new("otel.component.name", "batching_span_processor/0"),
     ];
+    if let Some(capacity) = queue_spans {
+        let with = processor.clone();
+        meter
+            .i64_observable_up_down_counter("otel.sdk.processor.span.queue.capacity")
+            .with_unit("{span}")
+            .with_description("spans that may wait to be sent")
+            .with_callback(move |observer| observer.observe(signed(capacity as u64), &with))
+            .build();
+    }
     let source = export.clone();
     let with = processor.clone();
     meter
@@ -209,8 +239,8 @@ fn instrument_exporter(meter: &Meter, export: &Arc<ExportCounters>) {
             let now = source.snapshot();
             let dropped = now.dropped(DropReason::QueueFull);
             let left_out = now.exchanges_left_out.iter().sum::<u64>() + now.exchanges_elsewhere + now.spans_sampled_out;
-            let made = now.exchanges_received + now.spans_second;
-            let handed = made.saturating_sub(left_out + now.spans_waiting + dropped);
+            let made = now.exchanges_received + now.spans_second + now.spans_recovered;
+            let handed = made.saturating_sub(left_out + now.spans_waiting + now.spans_spooled + dropped);
             observer.observe(handed + now.spans_in_flight, &processor);
             let mut with = processor.to_vec();
             with.push(KeyValue::new("error.type", DropReason::QueueFull.label()));

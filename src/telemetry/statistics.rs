@@ -215,6 +215,12 @@ impl Statistics {
             Row::gauge("export.spans_in_flight", export.spans_in_flight, "spans sent and not answered yet"),
             Row::gauge("export.waiting_bytes", export.waiting_bytes, "bytes of batches that wait"),
         ];
+        rows.extend([
+            Row::count("export.spans_recovered", export.spans_recovered, "spans that an earlier run left in the spool"),
+            Row::count("export.spans_stored", export.spans_stored, "spans written to the spool"),
+            Row::gauge("export.spans_spooled", export.spans_spooled, "spans waiting in the spool"),
+            Row::gauge("export.spool_bytes", export.spool_bytes, "bytes of the spool's files"),
+        ]);
         for reason in LeftOut::ALL {
             let name = format!("export.exchanges_left_out.{}", reason.label());
             rows.push(Row::count(name, export.left_out(reason), words_for_left_out(reason)));
@@ -252,6 +258,7 @@ const fn words_for(reason: DropReason) -> &'static str {
         DropReason::Rejected => "spans rejected by the destination",
         DropReason::Refused => "spans refused by the destination",
         DropReason::Shutdown => "spans not sent when the agent ended",
+        DropReason::Spool => "spans lost in the spool: raise AGENT_SPOOL_BYTES",
     }
 }
 
@@ -263,6 +270,7 @@ const fn words_for_left_out(reason: LeftOut) -> &'static str {
         LeftOut::Path => "exchanges left out by AGENT_INCLUDE_PATHS or AGENT_EXCLUDE_PATHS",
         LeftOut::UserAgent => "exchanges left out by AGENT_INCLUDE_USER_AGENTS or AGENT_EXCLUDE_USER_AGENTS",
         LeftOut::Annotation => "exchanges of pods whose annotation asks for it",
+        LeftOut::Telemetry => "exports of telemetry: AGENT_INCLUDE_TELEMETRY reports them",
     }
 }
 

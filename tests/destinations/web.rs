@@ -25,6 +25,20 @@ pub struct Received {
 }
 
 impl Received {
+    /// The body without its coding.
+    pub fn plain(&self) -> Bytes {
+        match self.header("content-encoding") {
+            "" => self.body.clone(),
+            "gzip" => {
+                let mut plain = Vec::new();
+                std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&self.body[..]), &mut plain).unwrap();
+                plain.into()
+            }
+            "zstd" => zstd::stream::decode_all(&self.body[..]).unwrap().into(),
+            other => panic!("{other}"),
+        }
+    }
+
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }

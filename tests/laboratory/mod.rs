@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "what the agent said is shown when a test fails")]
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(unreachable_pub, reason = "a module of several tests")]
+#![allow(clippy::disallowed_methods, reason = "patience goes by the real clock")]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use std::fs::{self, File};
@@ -11,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 pub mod web;
 
 const STEP: Duration = Duration::from_millis(10);
-const STEPS: usize = 6000;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The address of the near and of the far end of a pair made by [`join`].
 pub const SERVER: &str = "192.0.2.1";
@@ -127,12 +128,23 @@ impl Agent {
 
     /// As [`Self::start_with`]; the words of `program` become the agent.
     pub fn start_as(namespace: &Namespace, program: &[&str], interface: &str, folder: &Path, flags: &[&str]) -> Self {
+        Self::start_counting(namespace, program, interface, folder, &[&["--stats", "table"], flags].concat())
+    }
+
+    /// As [`Self::start_as`]; what it counts is told as the flags say, or not.
+    pub fn start_counting(
+        namespace: &Namespace,
+        program: &[&str],
+        interface: &str,
+        folder: &Path,
+        flags: &[&str],
+    ) -> Self {
         fs::create_dir_all(folder).unwrap();
         let (spans, messages) = (folder.join("spans"), folder.join("messages"));
         // The agent must not see what the caller has set.
         let mut command = namespace.command("env");
         command.arg("-i").args(program);
-        command.args(["--interface", interface, "--stats", "table"]).args(flags);
+        command.args(["--interface", interface]).args(flags);
         if !flags.contains(&"--export") {
             command.args(["--export", "json"]);
         }
@@ -150,6 +162,14 @@ impl Agent {
     pub fn stop(self) -> Vec<Value> {
         self.signal("INT");
         self.finish()
+    }
+
+    /// Stops it as a user does and gives back what it has said, all that it counted included.
+    pub fn stop_and_tell(mut self) -> String {
+        self.signal("INT");
+        let status = self.wait();
+        assert!(status.success(), "{status}: {}", self.messages());
+        self.messages()
     }
 
     /// Waits until it has ended, well, and gives back its spans.
@@ -209,7 +229,8 @@ fn spans(request: Value) -> Vec<Value> {
 
 /// Looks again and again until it is so, and fails after a minute.
 pub fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    for _ in 0..STEPS {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         if is_so() {
             return;
         }

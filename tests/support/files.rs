@@ -4,11 +4,22 @@ use super::Frame;
 
 /// A classic capture file with nanoseconds; all frames have one link type.
 pub fn pcap(frames: &[Frame]) -> Vec<u8> {
+    [preamble(frames), packets(frames)].concat()
+}
+
+/// What stands before the packets of [`pcap`].
+pub fn preamble(frames: &[Frame]) -> Vec<u8> {
     let mut file = Vec::new();
     file.extend(0xa1b2_3c4d_u32.to_le_bytes());
     file.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     file.extend(262_144_u32.to_le_bytes());
     file.extend(frames.first().map_or(1, |frame| frame.link.code()).to_le_bytes());
+    file
+}
+
+/// The packets of [`pcap`].
+pub fn packets(frames: &[Frame]) -> Vec<u8> {
+    let mut file = Vec::new();
     for frame in frames {
         let (seconds, nanos) = (frame.at / 1_000_000_000, frame.at % 1_000_000_000);
         file.extend(u32::try_from(seconds).unwrap().to_le_bytes());

@@ -30,6 +30,18 @@ pub struct Frame {
     pub interface: u32,
 }
 
+impl Frame {
+    pub fn packet(&self) -> RawPacket<'_> {
+        RawPacket {
+            at: Timestamp::from_nanos(self.at),
+            data: &self.data,
+            wire_length: self.wire_length,
+            link: self.link,
+            interface: self.interface,
+        }
+    }
+}
+
 /// Which side speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Side {
@@ -196,14 +208,7 @@ pub fn run_with(config: PipelineConfig, frames: &[Frame]) -> (Vec<Exchange>, Pip
     let mut pipeline = Pipeline::new(config);
     let mut exchanges: Vec<Exchange> = Vec::new();
     for frame in frames {
-        let packet = RawPacket {
-            at: Timestamp::from_nanos(frame.at),
-            data: &frame.data,
-            wire_length: frame.wire_length,
-            link: frame.link,
-            interface: frame.interface,
-        };
-        pipeline.handle_packet(&packet, &mut exchanges);
+        pipeline.handle_packet(&frame.packet(), &mut exchanges);
     }
     pipeline.finish(&mut exchanges);
     let counters = pipeline.counters();

@@ -9,7 +9,7 @@ use network_agent::http::{
     Answered, Connection, Following, HttpCounters, HttpLimits, Message, MessageSink, RequestHead, ResponseHead, Role,
 };
 use network_agent::packet::{LinkType, SequenceNumber};
-use network_agent::tcp::{Direction, Flow, Mark, Origin, StreamEvent};
+use network_agent::tcp::{Direction, Flow, Mark, Origin, Past, StreamEvent};
 use network_agent::time::Timestamp;
 
 use super::books::{Audited, Footprint, small};
@@ -241,6 +241,7 @@ fn hear(script: &Script, origin: Origin, piece: usize) -> Listener {
         retransmits: 0,
         origin,
         opener: None,
+        past: Past::Unknown,
         beginnings: [None; 2],
     };
     let mut said = 0_u64;

@@ -11,14 +11,18 @@
 //!
 //! What is left undecided is reported as incomplete, never guessed.
 
+mod doubt;
 mod place;
+mod report;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
-use super::identity::derive;
-use super::{Exchange, ExchangeCounters, ExchangeLimits, ExchangeSink, Outcome, RequestPart, ResponsePart, Transfer};
-use crate::http::{Answered, HttpCounters, Lost, Message, MessageSink, RequestHead, ResponseHead, Role, Standing};
+use doubt::{Finding, Held, Trust};
+
+use super::{ExchangeCounters, ExchangeLimits, ExchangeSink, Outcome, Transfer};
+use crate::http::{
+    Answered, HttpCounters, Lost, Message, MessageSink, Opening, RequestHead, ResponseHead, Role, Standing,
+};
 use crate::packet::SequenceNumber;
 use crate::tcp::{Direction, Finish, Flow, Mark};
 use crate::time::Timestamp;
@@ -40,6 +44,14 @@ pub struct Pairing {
     /// Whether a response to a request that was lost has been seen since the loss.
     answered_hidden: bool,
     loss: Loss,
+    /// Whether requests may be under way that the capture has not shown.
+    trust: Trust,
+    /// No request was lost since the one seen last.
+    unbroken: bool,
+    /// A request was answered since then, and its answer is the response seen last.
+    has_answered: bool,
+    /// The answered exchange that still has to be proven; it was before all that are open.
+    held: Option<Box<Held>>,
     /// Bytes of the heads of `open`.
     head_bytes: usize,
 }
@@ -59,6 +71,8 @@ struct Open {
     standing: Standing,
     /// A loss before it may have hidden other requests whose responses are still to come.
     uncertain: bool,
+    /// Its client had received just the responses that were seen, and nothing before it is missing.
+    opening: Opening,
     retransmits_before: u32,
 }
 
@@ -146,7 +160,7 @@ pub struct Pairer<'a, K> {
 impl Pairing {
     /// Bytes allocated.
     pub fn heap_bytes(&self) -> usize {
-        self.open.capacity() * size_of::<Open>() + self.head_bytes
+        self.open.capacity() * size_of::<Open>() + self.head_bytes + self.held_bytes()
     }
 
     /// Counts bytes of the message that is being received; gives it, and whether its exchange is incomplete.
@@ -170,16 +184,21 @@ impl Pairing {
         Some((transfer, incomplete))
     }
 
-    /// Whether a request waits.
+    /// Whether a request waits, or an exchange for its proof.
     pub fn is_open(&self) -> bool {
-        !self.open.is_empty()
+        !self.open.is_empty() || self.is_waiting()
+    }
+
+    /// Whether [`Pairer::overdue`] is wanted in a while.
+    pub const fn is_waiting(&self) -> bool {
+        self.held.is_some()
     }
 }
 
 impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
     fn message(&mut self, message: Message, mark: &Mark) {
         match message {
-            Message::RequestHead(head, standing) => self.begin(head, standing, mark),
+            Message::RequestHead(head, standing, opening) => self.begin(head, (standing, opening), mark),
             Message::ResponseHead(head) => self.answer(head, mark),
             Message::Interim(_) => {
                 self.pairing.interim_start.get_or_insert(mark.sequence);
@@ -193,21 +212,26 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
             Message::Abort(Role::Response) => self.response_aborted(),
             Message::Lost(Role::Request, lost) => self.requests_lost(lost, mark),
             Message::Lost(Role::Response, _) => self.responses_lost(mark.sequence),
-            Message::Closed(Role::Request) => {}
+            // A client that goes is content with what it has.
+            Message::Closed(Role::Request) => self.release(Finding::Proven),
             Message::Closed(Role::Response) => self.responses_closed(mark.at),
         }
     }
 
     fn place_response(&mut self, mark: &Mark) -> Answered {
+        self.release_overdue(mark.at);
+        self.settle_held(mark);
         self.pairing.note_response(mark, self.flow.origin);
         let Some(index) = self.pairing.place(mark, self.flow.origin) else {
             self.pairing.response = Response::Unmatched;
+            self.pairing.has_answered = false;
             return Answered::Unknown;
         };
         for _ in 0..index {
             self.emit_first(Outcome::Unknown, None);
         }
         self.pairing.response = Response::First;
+        self.pairing.note_answered();
         match self.pairing.open.front().map(|open| open.head.method()) {
             Some(b"HEAD") => Answered::Head,
             Some(b"CONNECT") => Answered::Connect,
@@ -229,6 +253,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             Finish::Idle => (Outcome::Timeout, None),
             Finish::Evicted | Finish::Replaced | Finish::CaptureEnded => (Outcome::Unknown, None),
         };
+        self.release_held();
         let is_cut = matches!(finish, Finish::Evicted | Finish::Replaced | Finish::CaptureEnded);
         if let Some(last) = self.pairing.open.back_mut() {
             last.incomplete |= is_cut && last.receiving == Receiving::Going;
@@ -246,13 +271,23 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         }
     }
 
-    fn begin(&mut self, head: RequestHead, standing: Standing, mark: &Mark) {
+    /// Time has come to `now` without a packet.
+    pub fn overdue(&mut self, now: Timestamp) {
+        self.release_overdue(now);
+    }
+
+    fn begin(&mut self, head: RequestHead, (standing, opening): (Standing, Opening), mark: &Mark) {
+        self.release_overdue(mark.at);
         if standing == Standing::Sure {
             self.counters.requests += 1;
             self.counters.open += 1;
         }
         self.pairing.client = Some(self.direction);
         self.request_done();
+        let (opening, finding) = self.pairing.note_turn(mark, opening, self.flow);
+        if let Some(finding) = finding {
+            self.release(finding);
+        }
         if self.pairing.open.len() >= self.limits.max_open_exchanges.max(1) {
             // Its response is still to come and must not be taken for another's.
             self.counters.overflows += 1;
@@ -260,9 +295,11 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             self.pairing.loss.seen = true;
             self.pairing.answered_hidden = false;
             self.emit_first(Outcome::Unknown, None);
-            self.pairing.open.iter_mut().for_each(|open| open.uncertain = true);
         }
         let burst = self.pairing.note_pipelining(mark, standing, self.flow.origin);
+        if burst == Burst::Pipelined {
+            self.release(Finding::Refuted);
+        }
         let had_hidden = self.pairing.loss.requests == Hidden::Now;
         let uncertain = self.pairing.is_after_hidden_request(mark) || burst == Burst::Unproven;
         if had_hidden && !uncertain {
@@ -283,6 +320,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             incomplete,
             standing,
             uncertain,
+            opening,
             retransmits_before: self.flow.retransmits,
         });
     }
@@ -354,8 +392,12 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             first.receiving == Receiving::Done
                 && first.answer.as_ref().is_some_and(|answer| answer.receiving == Receiving::Done)
         };
-        while self.pairing.open.front().is_some_and(is_over) {
-            self.emit_first(Outcome::Complete, None);
+        while let Some(first) = self.pairing.open.front().filter(|first| is_over(first)) {
+            if self.pairing.is_doubtful() && !first.ends_http() {
+                self.hold();
+            } else {
+                self.emit_first(Outcome::Complete, None);
+            }
         }
     }
 
@@ -369,6 +411,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     fn requests_lost(&mut self, lost: Lost, mark: &Mark) {
         self.pairing.loss.seen = true;
         if lost == Lost::Unknown {
+            self.pairing.doubt();
             self.pairing.loss.requests = Hidden::Now;
             // The next request begins where the numbers show that the server had answered all before it.
             self.pairing.answered_hidden = true;
@@ -401,6 +444,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     }
 
     fn responses_closed(&mut self, at: Timestamp) {
+        self.release_held();
         while let Some(first) = self.pairing.open.front() {
             let outcome = match first.answer {
                 // An early answer: what its client still sends belongs to the request.
@@ -411,54 +455,6 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             };
             self.emit_first(outcome, Some(at));
         }
-    }
-
-    /// Reports the first open exchange; `ended` when the connection told its end.
-    fn emit_first(&mut self, outcome: Outcome, ended: Option<Timestamp>) {
-        let Some(open) = self.pairing.open.pop_front() else { return };
-        self.pairing.head_bytes -= open.head_bytes();
-        match (open.standing, &open.answer) {
-            (Standing::Sure, _) => self.counters.open -= 1,
-            // Its response has proven it: it counts from now on.
-            (Standing::Likely, Some(_)) => self.counters.requests += 1,
-            (Standing::Likely, None) => {
-                self.counters.unproven_requests += 1;
-                return;
-            }
-        }
-        let (client, server) = self.endpoints();
-        let response_sequence = open.answer.as_ref().map(|answer| answer.sequence);
-        let incomplete = open.incomplete || outcome == Outcome::Unknown;
-        self.counters.emitted += 1;
-        self.counters.incomplete += u64::from(incomplete);
-        self.counters.unanswered += u64::from(open.answer.is_none());
-        let (id, request_key) = derive(open.mark.sequence, response_sequence, open.head.bytes());
-        self.sink.accept(Exchange {
-            id,
-            request_key,
-            client,
-            server,
-            translated: None,
-            interface: open.mark.interface,
-            request: RequestPart {
-                head: open.head,
-                transfer: open.transfer,
-                ended: ended.unwrap_or(open.transfer.last_byte),
-            },
-            response: open.answer.map(|answer| ResponsePart { head: answer.head, transfer: answer.transfer }),
-            outcome,
-            incomplete,
-            retransmits: self.flow.retransmits.saturating_sub(open.retransmits_before),
-            handshake_rtt: self.flow.handshake_rtt,
-        });
-    }
-
-    const fn endpoints(&self) -> (SocketAddr, SocketAddr) {
-        let direction = match self.pairing.client {
-            Some(client) => client,
-            None => self.direction,
-        };
-        (self.flow.source(direction), self.flow.source(direction.opposite()))
     }
 }
 

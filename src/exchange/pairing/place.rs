@@ -115,6 +115,15 @@ impl Open {
         self.head.bytes().len() + self.answer.as_ref().map_or(0, |answer| answer.head.bytes().len())
     }
 
+    /// Whether its answer ends HTTP on the connection: no other request was under way.
+    pub(super) fn ends_http(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| match answer.head.status() {
+            101 => true,
+            200..300 => self.head.method() == b"CONNECT",
+            _ => false,
+        })
+    }
+
     /// Whether a response at `mark` was begun when its sender had received this request, or part of it, and no more;
     /// a FIN takes a number, too. Where it ends is not known when a loss hides it, nor after CONNECT, when a client may
     /// have begun with its tunnel (RFC 9110 §9.3.6): then the response begins, with its interim responses, where the

@@ -1,8 +1,9 @@
 //! Pairing on its own: messages with chosen places in the streams, with and without loss.
 
 use super::*;
+use crate::exchange::Exchange;
 use crate::http::{Connection, HttpLimits};
-use crate::tcp::{Origin, StreamEvent};
+use crate::tcp::{Origin, Past, StreamEvent};
 
 /// One connection whose client sends upwards; bytes go through the real HTTP layer.
 struct Bench {
@@ -30,6 +31,7 @@ impl Bench {
                 handshake_rtt: None,
                 retransmits: 0,
                 origin: Origin::Begun,
+                past: Past::Unknown,
                 opener: None,
                 beginnings: [Some(SequenceNumber::new(1000)), Some(SequenceNumber::new(5000))],
             },
@@ -201,9 +203,11 @@ fn a_lost_exchange_leaves_the_next_in_place() {
     bench.answer(1);
     bench.lose_request(2);
     bench.lose_response(2);
-    bench.ask(3);
-    bench.answer(3);
-    assert_eq!(bench.said(), ["/1=201", "/3=203"]);
+    for number in 3..5 {
+        bench.ask(number);
+        bench.answer(number);
+    }
+    assert_eq!(bench.said(), ["/1=201", "/3=203", "/4=204"]);
 }
 
 #[test]
@@ -431,4 +435,38 @@ fn more_requests_than_may_wait_shift_no_answer() {
         let status = exchange.response.as_ref().map(|response| response.head.status());
         assert!(status.is_none_or(|status| status == 200 + number), "{:?}", bench.said());
     }
+}
+
+#[test]
+fn a_response_that_was_sent_before_a_request_does_not_answer_it() {
+    let mut bench = Bench::new();
+    // The client has received it already; the capture shows it late.
+    bench.received[Direction::Up as usize] += u32::try_from(response(9).len()).unwrap();
+    bench.ask(1);
+    bench.say(Direction::Down, &response(9));
+    assert_eq!(bench.counters.unmatched_responses, 1);
+    bench.finish(Finish::CaptureEnded);
+    assert_eq!(bench.said(), ["/1=-!"]);
+}
+
+#[test]
+fn a_client_that_did_not_wait_once_is_not_believed_to_wait_after_a_loss() {
+    let mut bench = Bench::new();
+    bench.ask(1);
+    // The server answers the first before it has received the second.
+    let received = bench.received[Direction::Down as usize];
+    bench.ask(2);
+    bench.received[Direction::Down as usize] = received;
+    bench.say(Direction::Down, &response(1));
+    bench.arrive(Direction::Up);
+    bench.answer(2);
+    bench.lose(Direction::Up, &(request(3) + &request(4)));
+    bench.arrive(Direction::Up);
+    bench.answer(3);
+    for (asked, answered) in [(5, 4), (6, 5), (7, 6)] {
+        bench.ask(asked);
+        bench.answer(answered);
+    }
+    bench.finish(Finish::CaptureEnded);
+    assert_eq!(bench.said(), ["/1=201", "/2=202", "/5=-!", "/6=-!", "/7=-!"]);
 }

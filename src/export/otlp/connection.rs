@@ -78,9 +78,12 @@ pub(super) fn headers(config: &OtlpConfig) -> Result<HeaderMap, ExportError> {
     for (name, value) in &config.headers {
         let key = HeaderName::from_bytes(name.as_bytes()).ok().filter(|name| !name.as_str().ends_with("-bin"));
         let key = key.ok_or_else(|| {
-            ExportError::Configuration(format!(
-                "the header name {name:?} cannot be sent: check OTEL_EXPORTER_OTLP_HEADERS"
-            ))
+            // What stands where a name does may be a token that was given without one.
+            ExportError::Configuration(
+                "a header name in OTEL_EXPORTER_OTLP_HEADERS cannot be sent: use name=value,… with names of letters, \
+                 digits and - that do not end in -bin"
+                    .to_owned(),
+            )
         })?;
         let mut value = HeaderValue::from_str(value.reveal()).map_err(|_| {
             ExportError::Configuration(format!(

@@ -20,6 +20,8 @@ pub(super) struct Destination {
     path: String,
     /// Host and port of the proxy on the way.
     proxy: Option<String>,
+    /// Whether a certificate is shown to it.
+    shows_certificate: bool,
     /// Never to be repeated, even when the server does.
     secrets: Vec<super::Secret>,
 }
@@ -37,6 +39,7 @@ impl Destination {
             variable,
             path: if config.protocol == Protocol::Grpc { String::new() } else { config.endpoint.path().to_owned() },
             proxy: config.proxy.as_ref().map(|proxy| proxy.uri.to_string().trim_end_matches('/').to_owned()),
+            shows_certificate: config.client_identity.is_some(),
             secrets: config.headers.iter().map(|(_, value)| value.clone()).collect(),
         }
     }
@@ -74,6 +77,15 @@ impl Destination {
                  OTEL_EXPORTER_OTLP_COMPRESSION",
                 self.variable
             ),
+            // Something answers HTTP, and it is no gRPC server (gRPC over HTTP/2, "Responses").
+            Code::Unknown | Code::Internal | Code::Unavailable
+                if status.message().contains("grpc-status header missing") =>
+            {
+                format!(
+                    "{endpoint} speaks HTTP but not gRPC{said}: check {}, its port, and OTEL_EXPORTER_OTLP_PROTOCOL",
+                    self.variable
+                )
+            }
             Code::ResourceExhausted => format!("{endpoint} has no room for more{said}"),
             Code::Unavailable => format!("{endpoint} is not available{said}"),
             code => format!("{endpoint} answered {}{said}", code_name(code)),
@@ -147,7 +159,13 @@ impl Destination {
                 "{endpoint} does not answer ({deepest}): check {variable}, and firewalls and network policies between"
             )
         } else {
-            format!("the connection to {endpoint} failed ({deepest}): check {variable}")
+            let hint = if endpoint.starts_with("https:") && !self.shows_certificate && was_closed(kind, &deepest) {
+                // The alert that says so may be lost: a connection that is reset loses what was not read.
+                "; if the server asks for a client certificate, set OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
+            } else {
+                ""
+            };
+            format!("the connection to {endpoint} failed ({deepest}): check {variable}{hint}")
         }
     }
 
@@ -163,6 +181,14 @@ impl Destination {
         let words = words.trim();
         if words.is_empty() { String::new() } else { format!(" (\"{words}\")") }
     }
+}
+
+/// Whether the other side ended the connection.
+fn was_closed(kind: Option<io::ErrorKind>, deepest: &str) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+
+    matches!(kind, Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
+        || ["closed", "broken pipe", "reset"].iter().any(|word| deepest.contains(word))
 }
 
 /// What is wrong with the tunnel through a proxy, if that is what is wrong.
@@ -267,6 +293,15 @@ mod tests {
     #[test]
     fn credentials_in_the_endpoint_are_not_repeated() {
         assert_eq!(destination("http://user:pass@host:4317").endpoint(), "http://host:4317");
+    }
+
+    #[test]
+    fn a_tls_server_that_closes_without_a_word_may_want_a_certificate() {
+        let error = io::Error::from(io::ErrorKind::ConnectionReset);
+        let sentence = destination("https://host:1").explain_transport(&error);
+        assert!(sentence.contains("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"), "{sentence}");
+        let sentence = destination("http://host:1").explain_transport(&error);
+        assert!(!sentence.contains("CERTIFICATE"), "{sentence}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Bytes that the capture does not have → what is still known of the message they belong to.
 
 use super::body::Framing;
-use super::{After, Body, Parsed, State, Stream, Tally};
+use super::{After, Body, Head, Parsed, State, Stream, Tally};
 use crate::http::{Lost, Message, MessageSink, Role, moment};
 use crate::tcp::Mark;
 
@@ -61,8 +61,8 @@ impl Stream {
         let held = std::mem::take(&mut self.held);
         self.report_early_loss(sink);
         let parsed = match self.role {
-            Some(Role::Request) => self.request(&held, false, sink),
-            Some(Role::Response) => self.response(&held, false, sink),
+            Some(Role::Request) => self.request(&Head::Cut(&held), sink),
+            Some(Role::Response) => self.response(&Head::Cut(&held), sink),
             None => Parsed::Malformed,
         };
         let Parsed::Begun(framing) = parsed else { return None };

@@ -6,7 +6,8 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 use memchr::{memchr, memchr_iter};
 
 use super::super::head::{RequestHead, ResponseHead, Version};
-use super::super::lines::{Folds, LineIndex};
+use super::super::lines::{Folds, LineIndex, Scan};
+use super::super::plain::{self, RequestLine};
 
 /// Header slots on the stack; heads with more lines are parsed again with slots on the heap.
 const SLOTS: usize = 64;
@@ -26,11 +27,106 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
     None
 }
 
+/// The bytes of a head.
+pub(super) enum Head<'a> {
+    /// All of one packet.
+    Whole(Whole<'a>),
+    /// Of several packets.
+    Gathered(&'a [u8]),
+    /// Those that the capture has.
+    Cut(&'a [u8]),
+}
+
+impl Head<'_> {
+    /// As far as it is there.
+    pub(super) const fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Whole(whole) => whole.bytes(),
+            Self::Gathered(bytes) | Self::Cut(bytes) => bytes,
+        }
+    }
+
+    /// Read as a request's.
+    pub(super) fn as_request(&self) -> Option<RequestHead> {
+        match self {
+            Self::Whole(whole) => parse_whole_request(whole),
+            Self::Gathered(bytes) => parse_request(bytes, true),
+            Self::Cut(bytes) => parse_request(bytes, false),
+        }
+    }
+
+    /// Read as a response's.
+    pub(super) fn as_response(&self) -> Option<ResponseHead> {
+        match self {
+            Self::Whole(whole) => parse_whole_response(whole),
+            Self::Gathered(bytes) => parse_response(bytes, true),
+            Self::Cut(bytes) => parse_response(bytes, false),
+        }
+    }
+}
+
+/// A head that is whole in the bytes of one packet, with its lines, which were found with its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole<'a> {
+    bytes: &'a [u8],
+    scan: Scan,
+}
+
+impl<'a> Whole<'a> {
+    /// The head that `bytes` begin with, if its end is among them.
+    pub(super) fn find(bytes: &'a [u8]) -> Option<Self> {
+        let scan = Scan::of(bytes)?;
+        Some(Self { bytes: bytes.get(..scan.end)?, scan })
+    }
+
+    /// Its bytes, to the end of the empty line.
+    pub(super) const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// A copy and what `read` finds in its start line, if nothing about it needs a general parser: that accepts every head
+    /// whose lines are not folded and that has no NUL, and no CR but before LF.
+    fn plain<T>(&self, read: impl Fn(&[u8]) -> Option<T>) -> Option<(Owned, T)> {
+        let Scan { headers_start, lines, carriages, .. } = self.scan;
+        let (line, section) = self.bytes.split_at_checked(headers_start)?;
+        let found = read(line)?;
+        let is_plain = lines.folds() == Folds::No && count_controls(section) == carriages;
+        is_plain.then(|| (Owned { bytes: self.bytes.into(), headers_start: number(headers_start), lines }, found))
+    }
+}
+
+/// How many bytes are NUL or CR.
+fn count_controls(section: &[u8]) -> usize {
+    // So few at once that their number is a byte: the compiler makes vectors of it.
+    let count = |bytes: &[u8]| bytes.iter().map(|byte| u8::from(matches!(byte, 0 | b'\r'))).sum::<u8>();
+    section.chunks(128).map(|bytes| usize::from(count(bytes))).sum()
+}
+
 /// Parses a request's head: all of it when `complete`, else what the capture has of it.
 pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
     let (head, line) = parse(bytes, complete, |bytes| request_line(bytes).or_else(|| request_line(&regular(bytes))))?;
+    Some(request_head(head, line, complete))
+}
+
+/// Parses the head of a request that is whole.
+pub(super) fn parse_whole_request(whole: &Whole<'_>) -> Option<RequestHead> {
+    match whole.plain(plain::request_line) {
+        Some((head, line)) => Some(request_head(head, line, true)),
+        None => parse_request(whole.bytes, true),
+    }
+}
+
+/// Parses the head of a response that is whole.
+pub(super) fn parse_whole_response(whole: &Whole<'_>) -> Option<ResponseHead> {
+    match whole.plain(plain::status_line) {
+        Some((head, line)) => response_head(head, line, true),
+        None => parse_response(whole.bytes, true),
+    }
+}
+
+fn request_head(head: Owned, line: RequestLine, complete: bool) -> RequestHead {
     let Owned { bytes, headers_start, lines } = head;
-    Some(RequestHead {
+    RequestHead {
         lines,
         method_end: number(line.method_end),
         target_start: number(line.target.0),
@@ -39,14 +135,7 @@ pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool) -> Option<Req
         version: line.version,
         complete,
         bytes,
-    })
-}
-
-/// What the request line says, as places in the head.
-struct RequestLine {
-    method_end: usize,
-    target: (usize, usize),
-    version: Version,
+    }
 }
 
 fn request_line(bytes: &[u8]) -> Option<RequestLine> {
@@ -62,8 +151,9 @@ fn request_line(bytes: &[u8]) -> Option<RequestLine> {
     })
 }
 
-/// A copy with the start line as it should be, up to the target's end byte for byte in the same places: no spaces in
-/// the target, which are against RFC 9112 §3.2 and are sent all the same, and version 1.0 or 1.1 for another of 1.
+/// A copy with the start line as it should be, up to the target's end byte for byte in the same places: visible ASCII for
+/// the spaces and the bytes of other character sets in the target, which are against RFC 9112 §3.2 and are sent all the
+/// same, and version 1.0 or 1.1 for another of 1.
 fn regular(bytes: &[u8]) -> Vec<u8> {
     const VERSION: &[u8] = b" HTTP/1.";
 
@@ -72,7 +162,7 @@ fn regular(bytes: &[u8]) -> Vec<u8> {
     let first = memchr(b' ', line).unwrap_or(0);
     let Some(last) = memchr::memmem::rfind(line, VERSION) else { return copy };
     for byte in line.get_mut(first + 1..last).unwrap_or_default() {
-        if *byte == b' ' {
+        if *byte == b' ' || !byte.is_ascii() {
             *byte = b'+';
         }
     }
@@ -94,11 +184,12 @@ fn start_line_end(bytes: &[u8]) -> usize {
 /// Parses a response's head, likewise.
 pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool) -> Option<ResponseHead> {
     let (head, (status, version)) = parse(bytes, complete, status_line)?;
+    response_head(head, (status, version_of(version)), complete)
+}
+
+fn response_head(head: Owned, (status, version): (u16, Version), complete: bool) -> Option<ResponseHead> {
     let Owned { bytes, headers_start, lines } = head;
-    if status < 100 {
-        return None;
-    }
-    Some(ResponseHead { lines, headers_start, status, version: version_of(version), complete, bytes })
+    (status >= 100).then_some(ResponseHead { bytes, headers_start, status, version, complete, lines })
 }
 
 fn status_line(bytes: &[u8]) -> Option<(u16, u8)> {
@@ -226,4 +317,50 @@ const fn version_of(minor: u8) -> Version {
 
 fn number(offset: usize) -> u32 {
     u32::try_from(offset).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Lines of a head, the odd ones among them: folds, spaces, controls, no colon, ends of every kind.
+    fn any_lines() -> impl Strategy<Value = String> {
+        let name = "[ -~\t\u{0}\u{1}\u{7f}\r]{0,6}";
+        let line = (name, "[:]{0,2}", "[ -~\t\u{0}\u{1}\u{e9}\r]{0,8}", "\r?\n");
+        proptest::collection::vec(line.prop_map(|(name, colon, value, end)| name + &colon + &value + &end), 0..8)
+            .prop_map(|lines| lines.concat())
+    }
+
+    fn any_request_line() -> impl Strategy<Value = String> {
+        ("[A-Z!a ]{0,5}", " {0,2}", "[/*a-z?<\"é%#\\[| ]{0,8}", " {0,2}", "HTTP/1.[012]{1,2}", "[ \r]{0,1}")
+            .prop_map(|(method, one, target, other, version, end)| method + &one + &target + &other + &version + &end)
+    }
+
+    fn any_status_line() -> impl Strategy<Value = String> {
+        ("HTTP/1.[012]", " {0,2}", "[0-9]{2,4}", "[ -~\té\u{1}]{0,6}", "[ \r]{0,1}")
+            .prop_map(|(version, space, code, reason, end)| version + &space + &code + &reason + &end)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+        #[test]
+        fn a_plain_head_is_read_as_the_general_parser_reads_it(
+            request in any_request_line(),
+            status in any_status_line(),
+            lines in any_lines(),
+            ending in prop_oneof![Just("\r\n"), Just("\n")],
+            more in "[ -~\r\n]{0,4}",
+        ) {
+            for line in [request, status] {
+                let text = format!("{line}\n{lines}{ending}{more}");
+                let whole = Whole::find(text.as_bytes()).expect("it has an empty line");
+                prop_assert_eq!(Some(whole.bytes().len()), find_end(text.as_bytes(), 0));
+                prop_assert_eq!(parse_whole_request(&whole), parse_request(whole.bytes(), true));
+                prop_assert_eq!(parse_whole_response(&whole), parse_response(whole.bytes(), true));
+            }
+        }
+    }
 }

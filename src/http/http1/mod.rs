@@ -10,11 +10,12 @@ mod unread;
 
 use body::{Chunked, Framing, Then};
 use early::Switch;
+use head::{Head, Whole};
 pub(super) use head::{parse_request, parse_response};
 pub(super) use proof::{PeerState, Proof, Turn};
 
 use super::detect::{Detected, detect};
-use super::{Answered, HttpLimits, Lost, Message, MessageSink, Role, Standing, moment};
+use super::{Answered, HttpLimits, Lost, Message, MessageSink, Opening, Role, Standing, moment};
 use crate::tcp::Mark;
 use crate::time::Timestamp;
 
@@ -49,6 +50,8 @@ pub(super) struct Stream {
     doubt: Doubt,
     /// How sure the boundaries are since the last loss.
     standing: Standing,
+    /// How the message read last began.
+    opening: Opening,
     /// The message read last was an interim response: the client may go on with its body.
     interim: bool,
     /// What the request read last asks for.
@@ -102,9 +105,17 @@ pub(super) struct At<'a> {
     pub(super) mark: &'a Mark,
     pub(super) turn: Turn,
     pub(super) proof: Proof,
+    pub(super) opening: Opening,
     /// What the direction carries, as far as that is known.
     pub(super) expected: Option<Role>,
     pub(super) limits: &'a HttpLimits,
+}
+
+impl<'a> At<'a> {
+    /// For bytes of the same packet after its first ones, at `mark`: they begin no turn.
+    fn further(self, mark: &'a Mark) -> Self {
+        Self { mark, turn: Turn::Same, proof: Proof::None, opening: Opening::Unknown, ..self }
+    }
 }
 
 /// What the direction is after an event.
@@ -135,6 +146,7 @@ impl Stream {
             unreported_loss: None,
             doubt: Doubt::None,
             standing: Standing::Sure,
+            opening: Opening::Unknown,
             interim: false,
             switch: Switch::None,
             withholds_one: false,
@@ -177,8 +189,7 @@ impl Stream {
         let mut after = After::Follow;
         while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
             let mark = Mark { sequence: at.mark.sequence.advance(number(used)), ..*at.mark };
-            let (turn, proof) = if used == 0 { (at.turn, at.proof) } else { (Turn::Same, Proof::None) };
-            let here = At { mark: &mark, turn, proof, ..*at };
+            let here = if used == 0 { At { mark: &mark, ..*at } } else { at.further(&mark) };
             let step;
             (step, after) = match self.state {
                 State::Boundary => self.begin(rest, &here, sink),
@@ -241,12 +252,13 @@ impl Stream {
         if at.proof == Proof::Proven {
             self.standing = Standing::Sure;
         }
+        self.opening = at.opening;
         self.held_mark = mark;
         self.held_packets = 0;
         self.held_last = mark.at;
-        if let Some(end) = head::find_end(rest, 0).filter(|end| *end <= at.limits.max_head_bytes) {
-            let after = self.complete(rest.get(..end).unwrap_or_default(), &mark, sink);
-            return (empty + end, after);
+        if let Some(whole) = Whole::find(rest).filter(|whole| whole.bytes().len() <= at.limits.max_head_bytes) {
+            let after = self.complete(&Head::Whole(whole), &mark, sink);
+            return (empty + whole.bytes().len(), after);
         }
         self.state = State::Head;
         let (used, after) = self.go_on(rest, &At { mark: &mark, ..*at }, sink);
@@ -271,7 +283,7 @@ impl Stream {
         self.held_last = self.held_last.max(mark.at);
         if let Some(end) = head::find_end(&self.held, before) {
             let held = std::mem::take(&mut self.held);
-            let after = self.complete(held.get(..end).unwrap_or_default(), mark, sink);
+            let after = self.complete(&Head::Gathered(held.get(..end).unwrap_or_default()), mark, sink);
             return (end - before, after);
         }
         if self.role.is_none() && (before <= DECIDED || may_end_line(taken)) {
@@ -295,7 +307,8 @@ impl Stream {
     }
 
     /// A whole head.
-    fn complete(&mut self, bytes: &[u8], mark: &Mark, sink: &mut impl MessageSink) -> After {
+    fn complete(&mut self, head: &Head<'_>, mark: &Mark, sink: &mut impl MessageSink) -> After {
+        let bytes = head.bytes();
         if self.role.is_none() {
             match detect(bytes) {
                 Detected::StartLine(role) => self.role = Some(role),
@@ -305,8 +318,8 @@ impl Stream {
         }
         self.report_early_loss(sink);
         let parsed = match self.role {
-            Some(Role::Request) => self.request(bytes, true, sink),
-            Some(Role::Response) => self.response(bytes, true, sink),
+            Some(Role::Request) => self.request(head, sink),
+            Some(Role::Response) => self.response(head, sink),
             None => return After::NotHttp,
         };
         match parsed {
@@ -326,17 +339,17 @@ impl Stream {
         }
     }
 
-    fn request(&mut self, bytes: &[u8], complete: bool, sink: &mut impl MessageSink) -> Parsed {
-        let Some(head) = parse_request(bytes, complete) else { return Parsed::Malformed };
+    fn request(&mut self, head: &Head<'_>, sink: &mut impl MessageSink) -> Parsed {
+        let Some(head) = head.as_request() else { return Parsed::Malformed };
         let (framing, upgrades) = body::of_request(&head);
         self.switch = Switch::of(&head, upgrades);
         sink.counters().requests += 1;
-        sink.message(Message::RequestHead(head, self.standing), &self.held_mark);
+        sink.message(Message::RequestHead(head, self.standing, self.opening), &self.held_mark);
         Parsed::Begun(framing)
     }
 
-    fn response(&mut self, bytes: &[u8], complete: bool, sink: &mut impl MessageSink) -> Parsed {
-        let Some(head) = parse_response(bytes, complete) else { return Parsed::Malformed };
+    fn response(&mut self, head: &Head<'_>, sink: &mut impl MessageSink) -> Parsed {
+        let Some(head) = head.as_response() else { return Parsed::Malformed };
         if matches!(head.status(), 100 | 102..200) {
             sink.counters().interim_responses += 1;
             self.interim = true;

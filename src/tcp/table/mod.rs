@@ -20,7 +20,7 @@ use super::holders::Holders;
 use super::key::FlowKey;
 use super::recency::{RANKS, Rank, Recency, TableSummary};
 use super::slots::Slots;
-use super::{Direction, Finish, Flow, Interest, Origin, StreamHandler};
+use super::{Direction, Finish, Flow, Interest, Origin, Past, StreamHandler};
 use crate::packet::{Segment, SequenceNumber, TcpFlags};
 use crate::time::Timestamp;
 
@@ -53,6 +53,8 @@ pub struct ConnectionTable<S> {
     heavy: Heavy,
     counters: TcpCounters,
     now: Timestamp,
+    /// The time of the first packet.
+    since: Option<Timestamp>,
     births: u64,
     /// Idle entries are looked for at most once in [`IDLE_CHECK`] of packet time.
     idle_checked: Timestamp,
@@ -101,6 +103,7 @@ impl<S> ConnectionTable<S> {
             heavy: Heavy::default(),
             counters: TcpCounters::default(),
             now: Timestamp::default(),
+            since: None,
             births: 0,
             idle_checked: Timestamp::default(),
         }
@@ -222,6 +225,7 @@ impl<S> ConnectionTable<S> {
         }
         self.births += 1;
         self.counters.connections += 1;
+        let since = *self.since.get_or_insert(segment.at);
         let begun = segment.flags.contains(TcpFlags::SYN);
         let flow = Flow {
             low: key.low(),
@@ -229,6 +233,7 @@ impl<S> ConnectionTable<S> {
             handshake_rtt: None,
             retransmits: 0,
             origin: if begun { Origin::Begun } else { Origin::Joined },
+            past: if self.now.saturating_since(since) > SHORT_TIMEOUT { Past::Silent } else { Past::Unknown },
             opener: None,
             beginnings: [None; 2],
         };
@@ -332,7 +337,7 @@ impl<S> ConnectionTable<S> {
             Verdict::Open(interest) => interest,
         };
         let deadline = self.now.saturating_add(self.limits.loss_grace);
-        if let Some(deadline) = streams.watch_loss(deadline)
+        if let Some(deadline) = streams.watch_loss(deadline).or_else(|| H::waits(&streams.state).then_some(deadline))
             && !streams.timer_armed
         {
             streams.timer_armed = true;

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::export::otlp::OtlpFormat;
 use crate::export::testing::get_span;
-use crate::export::{BatchConfig, ExportSnapshot, MergeConfig, OutputConfig};
+use crate::export::{BatchConfig, ExportSnapshot, MergeConfig, OutputConfig, Spool, SpoolConfig};
 use crate::span::Resource;
 
 /// What becomes of a span.
@@ -112,13 +112,24 @@ struct Settings {
     when_full: WhenFull,
     concurrency: usize,
     permits: usize,
+    /// What memory cannot hold waits there.
+    spool: Option<SpoolConfig>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { max_spans: 2, queue_bytes: 1 << 20, when_full: WhenFull::Drop, concurrency: 1, permits: 1 << 20 }
+        Self {
+            max_spans: 2,
+            queue_bytes: 1 << 20,
+            when_full: WhenFull::Drop,
+            concurrency: 1,
+            permits: 1 << 20,
+            spool: None,
+        }
     }
 }
+
+mod spooling;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -135,6 +146,7 @@ impl Bench {
                 queue_spans: None,
                 when_full: settings.when_full,
             },
+            spool: None,
             shutdown_timeout: 5 * SECOND,
         };
         let (source, receiver) = mpsc::channel(1);
@@ -150,6 +162,7 @@ impl Bench {
         let (stop, stopped) = watch::channel(false);
         let format = OtlpFormat::new(&Resource::default());
         let task = Task::new(Source(receiver, counters.clone()), format, destination, &config, Arc::clone(&counters));
+        let task = task.with_spool(settings.spool.as_ref().map(|spool| Spool::open(spool).unwrap()));
         Self { source: Some(source), calls, permits, stop, counters, task: tokio::spawn(task.run(stopped)) }
     }
 
@@ -180,8 +193,12 @@ impl Bench {
 
 fn assert_conserved(counted: &ExportSnapshot) {
     assert_eq!(
-        counted.exchanges_received,
-        counted.spans_exported + counted.dropped_total() + counted.spans_sampled_out + counted.spans_waiting,
+        counted.exchanges_received + counted.spans_recovered,
+        counted.spans_exported
+            + counted.dropped_total()
+            + counted.spans_sampled_out
+            + counted.spans_waiting
+            + counted.spans_spooled,
         "{counted:?}"
     );
 }

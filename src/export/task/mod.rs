@@ -6,6 +6,7 @@
 //!                                           └── to be retried ─┘   pause with growing back-off
 //! ```
 //!
+//! With a spool, the oldest of the waiting batches go to the disk when memory is used up, and come back before the others.
 //! A failure that may pass pauses the whole destination, not one batch: an outage is met with one attempt at a time
 //! and everything that fits waits. Invariant: a span that was received is in exactly one of these places.
 
@@ -21,8 +22,11 @@ use crate::export::batch::{Batch, Batcher, Format, WaitingBatches};
 use crate::export::counters::{DropReason, ExportCounters};
 use crate::export::journal::Journal;
 use crate::export::otlp::Backoff;
+use crate::export::spool::{Desk, Report};
 use crate::export::{Accepted, ExportConfig, ExportError, Exporter, Failure, WhenFull};
 use crate::span::Span;
+
+mod overflow;
 
 /// Where a task takes its spans from.
 pub(super) trait SpanSource: Send {
@@ -53,6 +57,8 @@ enum Event<T> {
     Resume,
     /// The open batch is old enough.
     Due,
+    /// The disk was written or read.
+    Disk(Report),
     /// New items, or the end of them.
     Received(Option<Vec<T>>),
 }
@@ -73,6 +79,7 @@ pub(super) struct Task<S: SpanSource, F, E> {
     hand_over: std::vec::IntoIter<S::Item>,
     batcher: Batcher<F>,
     waiting: WaitingBatches,
+    desk: Option<Desk>,
     exporter: E,
     calls: JoinSet<Result<Accepted, Failure>>,
     /// The batches of `calls`.
@@ -98,6 +105,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             hand_over: Vec::new().into_iter(),
             batcher: Batcher::new(format, &config.batch),
             waiting: WaitingBatches::new(config.batch.queue_bytes, config.batch.queue_spans),
+            desk: None,
             exporter,
             calls: JoinSet::new(),
             in_flight: Vec::new(),
@@ -121,6 +129,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         loop {
             self.encode();
             self.send();
+            self.drive_disk();
             if self.phase == Phase::Flushing && self.is_empty() {
                 return self.journal.verdict(&self.counters, self.deadline.is_some());
             }
@@ -140,6 +149,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
                 },
                 Event::Resume => self.paused_until = None,
                 Event::Due => self.close_batch(),
+                Event::Disk(report) => self.take_report(report),
                 Event::Received(Some(items)) => {
                     self.counters.received(items.len() as u64);
                     self.hand_over = items.into_iter();
@@ -163,6 +173,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             Some(answer) = self.calls.join_next_with_id(), if !self.calls.is_empty() => Event::Answer(answer),
             () = at(resume), if resume.is_some() => Event::Resume,
             () = at(due), if due.is_some() => Event::Due,
+            report = disk(&mut self.desk) => Event::Disk(report),
             items = self.source.receive(), if listening => Event::Received(items),
         }
     }
@@ -203,12 +214,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         self.waiting.push(batch);
         // Room that a free call gives is used before anything is thrown away.
         self.send();
-        if self.when_full == WhenFull::Drop {
-            while let Some(batch) = self.waiting.pop_excess() {
-                self.counters.dropped(DropReason::QueueFull, batch.spans);
-                self.journal.queue_full(batch.spans);
-            }
-        }
+        self.relieve();
         self.counters.waiting_bytes(self.waiting.bytes());
     }
 
@@ -218,7 +224,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             return;
         }
         while self.in_flight.len() < self.exporter.concurrency() {
-            let Some(mut batch) = self.waiting.take() else { break };
+            let Some(mut batch) = self.next_batch() else { break };
             batch.begun.get_or_insert_with(Instant::now);
             self.counters.request();
             if batch.attempts > 0 {
@@ -265,6 +271,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         self.ended(batch, (accepted.rejected > 0).then_some(DropReason::Rejected));
         self.backoff.reset();
         self.waiting.release(batch);
+        self.forget_on_disk(batch);
         self.counters.waiting_bytes(self.waiting.bytes());
         let rejected = accepted.rejected.min(batch.spans);
         self.counters.exported(batch.spans - rejected, batch.bytes.len());
@@ -274,6 +281,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     }
 
     fn refused(&mut self, batch: &Batch, reason: String) {
+        self.forget_on_disk(batch);
         self.ended(batch, Some(DropReason::Refused));
         self.lose(batch, DropReason::Refused);
         self.counters.obstructed(Some(format!("spans are refused: {reason}")));
@@ -282,13 +290,15 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
 
     /// Sends the batch in two parts, and makes the next ones smaller.
     fn too_large(&mut self, batch: &Batch, reason: String) {
-        let Some([first, second]) = self.exporter.halves(batch) else {
+        let Some([mut first, second]) = self.exporter.halves(batch) else {
             self.refused(batch, reason);
             return;
         };
         self.last_answer = Instant::now();
         self.batcher.shrink(first.bytes.len().max(second.bytes.len()));
         self.waiting.release(batch);
+        // The disk keeps both until the second is done with.
+        first.spooled = None;
         for half in [second, first] {
             self.waiting.put_before(half);
         }
@@ -355,9 +365,11 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             && self.batcher.due().is_none()
             && self.waiting.is_empty()
             && self.in_flight.is_empty()
+            && !self.desk.as_ref().is_some_and(Desk::has_older)
     }
 
     async fn give_up(mut self) -> Result<(), ExportError> {
+        self.leave_to_disk().await;
         match self.drop_everything().await {
             0 => Ok(()),
             lost => Err(self.journal.undelivered(lost, self.shutdown_timeout)),
@@ -368,7 +380,10 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     /// have been heard; what was not acknowledged counts as lost.
     async fn drop_everything(&mut self) -> u64 {
         self.calls.abort_all();
-        self.close_batch();
+        if let Some(batch) = self.batcher.close() {
+            self.counters.batch_closed();
+            self.waiting.push(batch);
+        }
         let mut spans: u64 = self.in_flight.drain(..).map(|(_, batch)| batch.spans).sum();
         while let Some(batch) = self.waiting.take() {
             spans += batch.spans;
@@ -401,6 +416,14 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     }
 }
 
+/// The end of the disk's work; for ever when there is none.
+async fn disk(desk: &mut Option<Desk>) -> Report {
+    match desk {
+        Some(desk) => desk.finished().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Why a task ends before its source.
 enum Ended {
     OutputClosed,
@@ -423,5 +446,4 @@ async fn at(at: Option<Instant>) {
 }
 
 #[cfg(test)]
-#[path = "task_tests.rs"]
 mod tests;

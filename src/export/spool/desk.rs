@@ -1,0 +1,175 @@
+//! The spool, beside the task that exports: the disk is written and read on a thread of its own, one piece of work at a time.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Position, Spool};
+use crate::export::WhenFull;
+use crate::export::batch::Batch;
+
+/// What has come of one piece of work.
+#[derive(Debug, Default)]
+pub(in crate::export) struct Report {
+    /// Spans that are on the disk now.
+    pub(in crate::export) stored: u64,
+    /// Batches that could not be stored, in their order, and why.
+    pub(in crate::export) failed: Vec<Batch>,
+    /// Why.
+    pub(in crate::export) error: Option<io::Error>,
+    /// Spans on the disk that were lost: to make room, or with a damaged file.
+    pub(in crate::export) lost: u64,
+    /// Batches that were read.
+    pub(in crate::export) read: Vec<Batch>,
+    /// Bytes of the files.
+    pub(in crate::export) bytes: u64,
+    is_read: bool,
+    has_room: bool,
+}
+
+/// One spool at work.
+#[derive(Debug)]
+pub(in crate::export) struct Desk {
+    spool: Arc<Mutex<Spool>>,
+    when_full: WhenFull,
+    to_store: VecDeque<Batch>,
+    to_store_bytes: usize,
+    done: Vec<Position>,
+    work: JoinSet<Report>,
+    /// Something on the disk was not read yet, as far as the last report tells.
+    has_unread: bool,
+    has_room: bool,
+    /// The disk failed; it is not tried again before this.
+    broken_until: Option<Instant>,
+}
+
+impl Desk {
+    /// What may wait to be written: a slow disk must not take the memory that it is there to save.
+    const MOST_WRITING: usize = 16 << 20;
+    /// How long a disk that failed is left alone.
+    const AFTER_FAILURE: Duration = Duration::from_secs(30);
+    /// A batch is no larger than this, but for a span of its own.
+    const USUAL_BATCH: usize = 3 << 20;
+
+    pub(in crate::export) fn new(spool: Spool, when_full: WhenFull) -> Self {
+        Self {
+            when_full,
+            to_store: VecDeque::new(),
+            to_store_bytes: 0,
+            done: Vec::new(),
+            work: JoinSet::new(),
+            has_unread: !spool.is_read(),
+            has_room: spool.has_room(Self::USUAL_BATCH),
+            broken_until: None,
+            spool: Arc::new(Mutex::new(spool)),
+        }
+    }
+
+    /// Whether a batch of so many bytes may be handed in. A source that can wait does so rather than lose what is old.
+    pub(in crate::export) fn takes(&self, bytes: usize) -> bool {
+        self.is_usable()
+            && self.to_store_bytes + bytes <= Self::MOST_WRITING
+            && (self.has_room || self.when_full == WhenFull::Drop)
+    }
+
+    /// Whether the disk did not fail a short while ago.
+    pub(in crate::export) fn is_usable(&self) -> bool {
+        self.broken_until.is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// Stores `batch` when its turn comes.
+    pub(in crate::export) fn store(&mut self, batch: Batch) {
+        self.to_store_bytes += batch.bytes.len();
+        self.to_store.push_back(batch);
+    }
+
+    /// The batch from `position` need not be kept any longer.
+    pub(in crate::export) fn done(&mut self, position: Position) {
+        self.done.push(position);
+    }
+
+    /// Whether something is there that is older than what waits in memory.
+    pub(in crate::export) fn has_older(&self) -> bool {
+        self.has_unread || !self.to_store.is_empty() || !self.work.is_empty()
+    }
+
+    /// Begins the next piece of work, if there is any and none goes on; up to `wanted` batches are read.
+    pub(in crate::export) fn drive(&mut self, wanted: usize) {
+        let wanted = if self.has_unread { wanted } else { 0 };
+        if !self.work.is_empty() || (self.to_store.is_empty() && self.done.is_empty() && wanted == 0) {
+            return;
+        }
+        let (spool, done) = (self.spool.clone(), std::mem::take(&mut self.done));
+        let store = std::mem::take(&mut self.to_store);
+        self.work.spawn_blocking(move || {
+            work(&mut spool.lock().unwrap_or_else(PoisonError::into_inner), done, store, wanted)
+        });
+    }
+
+    /// The end of the work that goes on; for ever when none does.
+    pub(in crate::export) async fn finished(&mut self) -> Report {
+        match self.work.join_next().await {
+            Some(Ok(report)) => {
+                self.to_store_bytes = self.to_store.iter().map(|batch| batch.bytes.len()).sum();
+                self.has_unread = !report.is_read;
+                self.has_room = report.has_room;
+                self.broken_until = report.error.is_some().then(|| Instant::now() + Self::AFTER_FAILURE);
+                report
+            }
+            // It was given up: nothing in it can fail otherwise.
+            Some(Err(_)) => Report::default(),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Finishes what goes on and stores `batches` behind all others, for the next run.
+    pub(in crate::export) async fn close(mut self, batches: Vec<Batch>) -> Vec<Report> {
+        let mut reports = Vec::new();
+        if !self.work.is_empty() {
+            reports.push(self.finished().await);
+        }
+        self.to_store.extend(batches);
+        self.drive(0);
+        if !self.work.is_empty() {
+            reports.push(self.finished().await);
+        }
+        let spool = self.spool.clone();
+        let _ = tokio::task::spawn_blocking(move || spool.lock().unwrap_or_else(PoisonError::into_inner).sync()).await;
+        reports
+    }
+}
+
+fn work(spool: &mut Spool, done: Vec<Position>, store: VecDeque<Batch>, wanted: usize) -> Report {
+    let mut report = Report::default();
+    for position in done {
+        spool.done(position);
+    }
+    for batch in store {
+        if report.error.is_some() {
+            report.failed.push(batch);
+            continue;
+        }
+        let (lost, stored) = spool.store(&batch);
+        report.lost += lost;
+        match stored {
+            Ok(()) => report.stored += batch.spans,
+            Err(error) => {
+                report.error = Some(error);
+                report.failed.push(batch);
+            }
+        }
+    }
+    for _ in 0..wanted {
+        let (lost, batch) = spool.read();
+        report.lost += lost;
+        report.read.extend(batch);
+    }
+    report.bytes = spool.bytes();
+    report.is_read = spool.is_read();
+    report.has_room = spool.has_room(Desk::USUAL_BATCH);
+    report
+}

@@ -1,0 +1,146 @@
+//! Start lines as nearly all are → their parts, without a general parser.
+//!
+//! What is not quite regular is no error: it is `None` here, and left to the lenient parser, which reads all that is read
+//! here in the same way.
+
+use super::Version;
+
+/// A method longer than this is no method; stops text without spaces from being held.
+pub(super) const MAX_METHOD: usize = 64;
+
+const TOKEN: u8 = 1;
+const TARGET: u8 = 2;
+
+/// What each byte may be part of: a token (RFC 9110 §5.6.2), a request target (RFC 3986 §2).
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::cast_possible_truncation, reason = "it is below 256")]
+        let (place, byte_value) = (byte, byte as u8);
+        #[expect(clippy::indexing_slicing, reason = "it is below 256")]
+        {
+            if is_token(byte_value) {
+                classes[place] |= TOKEN;
+            }
+            if is_target(byte_value) {
+                classes[place] |= TARGET;
+            }
+        }
+        byte += 1;
+    }
+    classes
+};
+
+const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+const fn is_target(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b':'
+                | b'/'
+                | b'?'
+                | b'#'
+                | b'['
+                | b']'
+                | b'@'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+                | b'%'
+        )
+}
+
+/// A character of a token (RFC 9110 §5.6.2).
+pub(super) fn is_tchar(byte: u8) -> bool {
+    is_of(byte, TOKEN)
+}
+
+fn is_of(byte: u8, class: u8) -> bool {
+    CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
+}
+
+/// A request line: where its parts are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct RequestLine {
+    pub(super) method_end: usize,
+    /// Start and end.
+    pub(super) target: (usize, usize),
+    pub(super) version: Version,
+}
+
+/// `method SP request-target SP HTTP/1.x` with its line end (RFC 9112 §3).
+pub(super) fn request_line(line: &[u8]) -> Option<RequestLine> {
+    let line = without_end(line)?;
+    let (before, version) = line.split_at_checked(line.len().checked_sub(b" HTTP/1.x".len())?)?;
+    let version = match version {
+        b" HTTP/1.1" => Version::Http11,
+        b" HTTP/1.0" => Version::Http10,
+        _ => return None,
+    };
+    let method_end = before.iter().position(|byte| !is_of(*byte, TOKEN))?;
+    let [b' ', target @ ..] = before.get(method_end..)? else { return None };
+    if method_end == 0 || method_end > MAX_METHOD || target.is_empty() {
+        return None;
+    }
+    let is_plain = target.iter().all(|byte| is_of(*byte, TARGET));
+    is_plain.then_some(RequestLine { method_end, target: (method_end + 1, before.len()), version })
+}
+
+/// `HTTP/1.x SP 3DIGIT SP [reason]` with its line end (RFC 9112 §4).
+pub(super) fn status_line(line: &[u8]) -> Option<(u16, Version)> {
+    let line = without_end(line)?;
+    let [
+        b'H',
+        b'T',
+        b'T',
+        b'P',
+        b'/',
+        b'1',
+        b'.',
+        minor,
+        b' ',
+        a @ b'0'..=b'9',
+        b @ b'0'..=b'9',
+        c @ b'0'..=b'9',
+        reason @ ..,
+    ] = line
+    else {
+        return None;
+    };
+    let version = match minor {
+        b'0' => Version::Http10,
+        b'1' => Version::Http11,
+        _ => return None,
+    };
+    let is_plain = match reason {
+        [] => true,
+        [b' ', reason @ ..] => reason.iter().all(|byte| matches!(byte, b' '..=b'~')),
+        _ => false,
+    };
+    let digit = |byte: &u8| u16::from(byte - b'0');
+    is_plain.then(|| (100 * digit(a) + 10 * digit(b) + digit(c), version))
+}
+
+fn without_end(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_suffix(b"\n")?;
+    Some(line.strip_suffix(b"\r").unwrap_or(line))
+}
