@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers e2e kubernetes image-check check bench bench-live soak fuzz
+.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster image-check check bench bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ e2e: ## export to a real OpenTelemetry Collector, built once with Go
 kubernetes: ## make a real Kubernetes for the tests, once: ten minutes or more, with Go
 	@tests/cluster/cached.sh build
 
+e2e-cluster: ## agents on a real Kubernetes of two nodes: every span, iptables and nftables, routes and VXLAN
+	@scripts/setup.sh cluster
+	$(CARGO) build --locked --release --quiet
+	@tests/cluster/cached.sh build
+	@PATH=$$PATH:/usr/sbin:/sbin python3 tests/cluster/e2e.py $(BINARY) $(VARIANTS)
+
 image-check: ## build the image and run it as a cluster would: one capability, nothing to write to
 	@scripts/setup.sh image
 	@scripts/image-check.sh "$$(scripts/otelcol.sh || true)"
@@ -47,8 +53,8 @@ check: ## format, lints, documentation, layout, a short fuzz
 	$(CARGO) test --locked --test tidy
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 5 --seed 1
 
-bench: setup ## measure the core
-	$(CARGO) bench --locked --bench pipeline
+bench: setup ## measure the core, and names of 100,000 pods
+	$(CARGO) bench --locked --bench pipeline --bench metadata
 
 bench-live: setup ## measure live capture: recall, drops, CPU, memory
 	$(CARGO) build --locked --release --quiet

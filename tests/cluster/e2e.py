@@ -4,9 +4,9 @@
 e2e.py AGENT [VARIANT ...]      VARIANT: iptables-none iptables-vxlan nftables-none nftables-vxlan (default: all four)
 
 On each node an agent of each layout captures in the node's network. They have the rights of the service account of
-manifests/agent.yaml. Spans go through a real Collector where its program is in the cache, else each agent prints them.
+manifests/agent.yaml. Spans go through a real Collector where there is one, else each agent prints them.
 Needs root, containerd, runc and the CNI plugins, and `cached.sh build`."""
-import glob, http.server, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time
+import http.server, json, os, re, shutil, signal, subprocess, sys, tempfile, threading, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VARIANTS = ["iptables-none", "iptables-vxlan", "nftables-none", "nftables-vxlan"]
@@ -80,10 +80,10 @@ class Agents:
 
     def __init__(self, cluster, program):
         self.folder, self.running, self.collector = cluster.state, [], None
-        found = sorted(glob.glob(os.path.expanduser(os.environ.get("XDG_CACHE_HOME", "~/.cache") + "/network-agent/otelcol-*")))
-        found = [path for path in found if os.path.isfile(path) and os.access(path, os.X_OK)]
-        if found:
-            self.start_collector(found[-1])
+        # Where there is no Go to make one with, there is none.
+        found = subprocess.run(["bash", f"{HERE}/../../scripts/otelcol.sh"], capture_output=True, text=True)
+        if found.returncode == 0 and found.stdout.strip():
+            self.start_collector(found.stdout.split()[-1])
         kubeconfig = cluster.kubeconfig()
         for node, address, _ in NODES.values():
             for layout in LAYOUTS:
@@ -454,7 +454,7 @@ def delete_in_mid_request(cluster, facts):
 
 
 def check_rolling(answers, spans):
-    if len(answers) < 40 or len({pod for _, pod in answers}) < 2:
+    if len(answers) < 20 or len({pod for _, pod in answers}) < 2:
         yield f"rolling: {len(answers)} answers of {len({pod for _, pod in answers})} pods: that proves nothing"
     for layout in LAYOUTS:
         for path, pod in answers:
