@@ -53,8 +53,10 @@ check: ## format, lints, documentation, layout, a short fuzz
 	$(CARGO) test --locked --test tidy
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 5 --seed 1
 
-bench: setup ## measure the core, and names of 100,000 pods
-	$(CARGO) bench --locked --bench pipeline --bench metadata
+bench: setup ## measure the core, the export, and names of 100,000 pods
+	$(CARGO) bench --locked --bench pipeline
+	$(CARGO) bench --locked --bench export
+	$(CARGO) bench --locked --bench metadata
 
 bench-live: setup ## measure live capture: recall, drops, CPU, memory
 	$(CARGO) build --locked --release --quiet
