@@ -50,8 +50,9 @@ check: ## format, lints, documentation, layout, a short fuzz
 	$(CARGO) test --locked --test tidy
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 5 --seed 1
 
-bench: setup ## measure the core
+bench: setup ## measure the core and the export
 	$(CARGO) bench --locked --bench pipeline
+	$(CARGO) bench --locked --bench export
 
 bench-live: setup ## measure live capture: recall, drops, CPU, memory
 	$(CARGO) build --locked --release --quiet

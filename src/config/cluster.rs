@@ -96,6 +96,14 @@ pub(super) const INCLUDE_USER_AGENTS: Setting = selection(
     "NAME,…",
     "Observe only requests of these user agents (* and ? are wildcards)",
 );
+pub(super) const INCLUDE_TELEMETRY: Setting = flag(
+    Group::Selection,
+    "AGENT_INCLUDE_TELEMETRY",
+    "include-telemetry",
+    "",
+    "false",
+    "Also report exports of telemetry over OTLP/HTTP",
+);
 pub(super) const EXCLUDE_USER_AGENTS: Setting = flag(
     Group::Selection,
     "AGENT_EXCLUDE_USER_AGENTS",
@@ -153,7 +161,11 @@ pub(super) fn routes(resolver: &mut Resolver<'_>) -> Routes {
 
 /// What is observed.
 pub(super) fn observed(resolver: &mut Resolver<'_>) -> Selection {
-    Selection { include: traits(resolver, "INCLUDE"), exclude: traits(resolver, "EXCLUDE") }
+    Selection {
+        include: traits(resolver, "INCLUDE"),
+        exclude: traits(resolver, "EXCLUDE"),
+        telemetry: resolver.switch("AGENT_INCLUDE_TELEMETRY"),
+    }
 }
 
 fn traits(resolver: &mut Resolver<'_>, what: &str) -> Traits {

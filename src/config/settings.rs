@@ -299,6 +299,7 @@ pub const SETTINGS: &[Setting] = &[
     cluster::EXCLUDE_PATHS,
     cluster::INCLUDE_USER_AGENTS,
     cluster::EXCLUDE_USER_AGENTS,
+    cluster::INCLUDE_TELEMETRY,
     cluster::KUBERNETES,
     cluster::METADATA,
     cluster::METADATA_SCOPE,

@@ -397,6 +397,31 @@ fn what_is_included_and_excluded_is_chosen_by_either_end() {
 }
 
 #[test]
+fn exports_of_telemetry_are_left_out_unless_asked_for() {
+    let [template, _] = through_the_service();
+    let with = |head: &str| {
+        let request = RequestPart { head: RequestHead::parse(head.as_bytes()).unwrap(), ..template.request.clone() };
+        Exchange { request, ..template.clone() }
+    };
+    let otlp = |line: &str, kind: &str| with(&format!("{line} HTTP/1.1\r\nContent-Type: {kind}\r\n\r\n"));
+    for signal in ["/v1/traces", "/v1/metrics", "/v1/logs", "/otlp/v1/traces", "/v1/traces?x=1"] {
+        for kind in ["application/x-protobuf", "application/json; charset=utf-8"] {
+            let export = otlp(&format!("POST {signal}"), kind);
+            assert_eq!(left_out(|_| {}, &export), Some(LeftOut::Telemetry), "{signal} {kind}");
+            assert_eq!(left_out(|it| it.selection.telemetry = true, &export), None);
+        }
+    }
+    for other in [
+        otlp("GET /v1/traces", "application/json"),
+        otlp("POST /v1/traces/7", "application/json"),
+        otlp("POST /v1/traces", "text/html"),
+        with("POST /v1/traces HTTP/1.1\r\n\r\n"),
+    ] {
+        assert_eq!(left_out(|_| {}, &other), None);
+    }
+}
+
+#[test]
 fn a_pod_that_asks_for_it_is_left_out_at_either_end() {
     for exchange in
         [exchange("10.244.0.9:1", "203.0.113.9:80", None), exchange("10.244.0.4:1", "10.244.0.9:8080", None)]

@@ -13,6 +13,9 @@ pub struct Selection {
     pub include: Traits,
     /// Not these.
     pub exclude: Traits,
+    /// Exports of telemetry over OTLP/HTTP, the agent's own among them where they are seen: a span of each would be exported,
+    /// and be one export more.
+    pub telemetry: bool,
 }
 
 /// What exchanges may have.
@@ -46,12 +49,14 @@ pub enum LeftOut {
     UserAgent,
     /// Because a pod asks for it by its annotation.
     Annotation,
+    /// Because it exports telemetry.
+    Telemetry,
 }
 
 impl LeftOut {
     /// Every reason, in the order of the counters.
-    pub const ALL: [Self; 6] =
-        [Self::Namespace, Self::PodLabel, Self::Port, Self::Path, Self::UserAgent, Self::Annotation];
+    pub const ALL: [Self; 7] =
+        [Self::Namespace, Self::PodLabel, Self::Port, Self::Path, Self::UserAgent, Self::Annotation, Self::Telemetry];
 
     /// The reason as a metric's label.
     pub const fn label(self) -> &'static str {
@@ -62,6 +67,7 @@ impl LeftOut {
             Self::Path => "path",
             Self::UserAgent => "user_agent",
             Self::Annotation => "annotation",
+            Self::Telemetry => "telemetry",
         }
     }
 }
@@ -70,7 +76,7 @@ impl Default for Selection {
     /// All but the kubelet's health probes.
     fn default() -> Self {
         let user_agents = vec![WildMatch::new("kube-probe/*")];
-        Self { include: Traits::default(), exclude: Traits { user_agents, ..Traits::default() } }
+        Self { include: Traits::default(), exclude: Traits { user_agents, ..Traits::default() }, telemetry: false }
     }
 }
 
@@ -79,6 +85,9 @@ impl Selection {
     pub fn leaves_out(&self, exchange: &Exchange, ends: &Ends, path: &str) -> Option<LeftOut> {
         if ends.pods().any(|pod| pod.template.left_out) {
             return Some(LeftOut::Annotation);
+        }
+        if !self.telemetry && exports_telemetry(exchange, path) {
+            return Some(LeftOut::Telemetry);
         }
         LeftOut::ALL.into_iter().find(|reason| {
             let included = self.include.has(*reason, exchange, ends, path);
@@ -104,9 +113,22 @@ impl Traits {
                 let agent = || exchange.request.head.header("user-agent").map(String::from_utf8_lossy);
                 any(&self.user_agents, |wanted| agent().is_some_and(|agent| wanted.matches(&agent)))
             }
-            LeftOut::Annotation => None,
+            LeftOut::Annotation | LeftOut::Telemetry => None,
         }
     }
+}
+
+/// Whether it is a request of OTLP/HTTP (OTLP specification, "OTLP/HTTP Request"): below any base path.
+fn exports_telemetry(exchange: &Exchange, path: &str) -> bool {
+    const SIGNALS: [&str; 4] = ["/v1/traces", "/v1/metrics", "/v1/logs", "/v1development/profiles"];
+    let head = &exchange.request.head;
+    let is_otlp = |kind: &[u8]| {
+        let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        [&b"application/x-protobuf"[..], b"application/json"].iter().any(|otlp| kind.eq_ignore_ascii_case(otlp))
+    };
+    head.method() == b"POST"
+        && SIGNALS.iter().any(|signal| path.ends_with(signal))
+        && head.header("content-type").is_some_and(is_otlp)
 }
 
 fn any<T>(list: &[T], is: impl Fn(&T) -> bool) -> Option<bool> {

@@ -187,6 +187,11 @@ impl Allocations {
         all
     }
 
+    /// Calls that asked for memory, reallocations included.
+    pub fn calls(&self) -> u64 {
+        self.classes.iter().map(|(allocations, _)| allocations).sum()
+    }
+
     /// A line for each number, then a table of the sizes that there were.
     pub fn report(&self) -> String {
         let (allocations, frees) = self.classes.iter().fold((0, 0), |sum, class| (sum.0 + class.0, sum.1 + class.1));

@@ -270,6 +270,7 @@ const fn words_for_left_out(reason: LeftOut) -> &'static str {
         LeftOut::Path => "exchanges left out by AGENT_INCLUDE_PATHS or AGENT_EXCLUDE_PATHS",
         LeftOut::UserAgent => "exchanges left out by AGENT_INCLUDE_USER_AGENTS or AGENT_EXCLUDE_USER_AGENTS",
         LeftOut::Annotation => "exchanges of pods whose annotation asks for it",
+        LeftOut::Telemetry => "exports of telemetry: AGENT_INCLUDE_TELEMETRY reports them",
     }
 }
 

@@ -42,7 +42,14 @@ impl Place {
         // An agent that has begun a moment ago may not answer yet.
         let ask = || self.near.command("curl").args(["--silent", "http://127.0.0.1:9464/livez"]).status().unwrap();
         wait_for("the agent to answer", || ask().success());
-        wait_for("every span to be acknowledged", || metrics(&self.near)["export_spans_exported"] >= spans);
+        let mut exported = 0;
+        while exported < spans {
+            let before = exported;
+            wait_for("more spans to be acknowledged", || {
+                exported = metrics(&self.near)["export_spans_exported"];
+                exported > before
+            });
+        }
     }
 
     /// What sends packets from the far side, and its input.

@@ -78,7 +78,9 @@ impl Destination {
                 self.variable
             ),
             // Something answers HTTP, and it is no gRPC server (gRPC over HTTP/2, "Responses").
-            Code::Unknown | Code::Internal | Code::Unavailable if status.message().contains("grpc-status header missing") => {
+            Code::Unknown | Code::Internal | Code::Unavailable
+                if status.message().contains("grpc-status header missing") =>
+            {
                 format!(
                     "{endpoint} speaks HTTP but not gRPC{said}: check {}, its port, and OTEL_EXPORTER_OTLP_PROTOCOL",
                     self.variable

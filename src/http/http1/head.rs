@@ -189,7 +189,7 @@ pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool) -> Option<Re
 
 fn response_head(head: Owned, (status, version): (u16, Version), complete: bool) -> Option<ResponseHead> {
     let Owned { bytes, headers_start, lines } = head;
-    (status >= 100).then_some(ResponseHead { lines, headers_start, status, version, complete, bytes })
+    (status >= 100).then_some(ResponseHead { bytes, headers_start, status, version, complete, lines })
 }
 
 fn status_line(bytes: &[u8]) -> Option<(u16, u8)> {
