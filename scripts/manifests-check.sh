@@ -137,7 +137,8 @@ check_chart() {
     --set extraVolumes[0].name=v,extraVolumes[0].emptyDir.medium=Memory,extraVolumeMounts[0].name=v,extraVolumeMounts[0].mountPath=/v \
     --set image.digest=sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef \
     --set-json 'affinity={"nodeAffinity":{}}' --set-json 'tolerations=[]' --set-json 'extraInitContainers=[{"name":"i","image":"i"}]'
-  has 'priorityClassName: system-node-critical' '- name: pull' 'a: b' 'c: d' '- -v' 'HTTPS_PROXY' 'hostNetwork: false' 'mountPath: /v' '@sha256:0123'
+  has 'priorityClassName: system-node-critical' '- name: pull' 'a: b' 'c: d' '- -v' 'HTTPS_PROXY' 'hostNetwork: false' 'mountPath: /v' '@sha256:0123' 'value: "$(AGENT_POD_IP):9464"'
+  lacks 'host: "127.0.0.1"'
   renders root $key --set securityContext.runAsUser=0,securityContext.runAsGroup=0,securityContext.runAsNonRoot=false
   has 'runAsUser: 0'
   renders by-variables --set extraEnvVars[0].name=OTEL_EXPORTER_OTLP_ENDPOINT,extraEnvVars[0].value=http://c:4317

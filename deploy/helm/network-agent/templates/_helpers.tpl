@@ -61,7 +61,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- define "network-agent.adminHost" -}}
 {{- if .Values.admin.host }}
 {{- .Values.admin.host }}
-{{- else if .Values.podMonitor.enabled -}}
+{{- else if or .Values.podMonitor.enabled (not .Values.hostNetwork) -}}
 $(AGENT_POD_IP)
 {{- else -}}
 127.0.0.1
