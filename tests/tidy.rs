@@ -222,7 +222,11 @@ fn the_readme_lists_the_attributes_that_the_code_gives() {
 fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { files_below(&path, found) } else { found.push(path) }
+        if path.is_dir() {
+            files_below(&path, found);
+        } else {
+            found.push(path);
+        }
     }
 }
 
@@ -251,7 +255,8 @@ fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
     let mut asked = BTreeSet::new();
     for file in ["network-agent.json", "alerts.yaml"] {
         let text = fs::read_to_string(root().join("deploy/helm/network-agent/dashboards").join(file)).unwrap();
-        let is_part = |character: char| character.is_ascii_lowercase() || character == '_' || character.is_ascii_digit();
+        let is_part =
+            |character: char| character.is_ascii_lowercase() || character == '_' || character.is_ascii_digit();
         let words = text.split(|character| !is_part(character));
         asked.extend(words.filter_map(|word| word.strip_prefix("network_agent_")).map(str::to_owned));
     }
