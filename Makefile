@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster image-check check bench bench-compare bench-live soak fuzz
+.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster image-check manifests check bench bench-compare bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ e2e-cluster: ## agents on a real Kubernetes of two nodes: every span, iptables a
 image-check: ## build the image and run it as a cluster would: one capability, nothing to write to
 	@scripts/setup.sh image
 	@scripts/image-check.sh "$$(scripts/otelcol.sh || true)"
+
+manifests: ## check the chart, the rendered manifests and every YAML file, against a real API server where there is one
+	@scripts/manifests-check.sh
 
 check: ## format, lints, documentation, layout, a short fuzz
 	@scripts/setup.sh build
