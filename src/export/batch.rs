@@ -52,6 +52,8 @@ pub(super) struct Batcher<F> {
     format: F,
     max_spans: u64,
     max_bytes: usize,
+    /// What `max_bytes` may grow to again.
+    most_bytes: usize,
     delay: std::time::Duration,
     /// Used again for every batch; empty, or begun by `format`.
     buffer: Vec<u8>,
@@ -70,6 +72,7 @@ impl<F: Format> Batcher<F> {
             format,
             max_spans: config.max_spans.min(config.queue_spans.unwrap_or(usize::MAX)).max(1) as u64,
             max_bytes: config.max_bytes.min(config.queue_bytes),
+            most_bytes: config.max_bytes.min(config.queue_bytes),
             delay: config.delay,
             buffer: Vec::new(),
             spans: 0,
@@ -101,6 +104,11 @@ impl<F: Format> Batcher<F> {
     /// Makes batches of no more than `bytes` from now on: the destination takes no larger ones.
     pub(super) fn shrink(&mut self, bytes: usize) {
         self.max_bytes = self.max_bytes.min(bytes.max(Self::LEAST_BYTES));
+    }
+
+    /// Makes them a little larger again: the destination has taken one. The limit may have been another server's.
+    pub(super) fn grow(&mut self) {
+        self.max_bytes = (self.max_bytes + self.max_bytes / 256).min(self.most_bytes);
     }
 
     /// When the open batch is old enough to go though it is not full.
@@ -208,14 +216,23 @@ impl WaitingBatches {
         self.spans = self.spans.saturating_sub(batch.spans);
     }
 
-    /// Takes the oldest batch out for good while the budget is exceeded. What is in flight cannot be taken back.
+    /// Takes the oldest batch out for good while the budget is exceeded. What is in flight cannot be taken back, and what the
+    /// disk keeps is not thrown away: it is as little as may be in flight.
     pub(super) fn pop_excess(&mut self) -> Option<Batch> {
         if !self.is_over() {
             return None;
         }
-        let batch = self.take()?;
+        let batch = match self.first.iter().position(|batch| batch.spooled.is_none()) {
+            Some(place) => self.first.remove(place),
+            None => self.queue.pop_front(),
+        }?;
         self.release(&batch);
         Some(batch)
+    }
+
+    /// Bytes that may wait.
+    pub(super) fn budget(&self) -> usize {
+        self.budget
     }
 
     /// As [`Self::pop_excess`], for the disk: nothing that is older than what is there, and only if `takes` a batch of

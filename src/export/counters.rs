@@ -120,7 +120,7 @@ pub struct ExportSnapshot {
     pub spans_stored: u64,
     /// Bytes of the spool's files.
     pub spool_bytes: u64,
-    /// Of them: in calls that are open.
+    /// Spans in calls that are open: a part of those that wait.
     pub spans_in_flight: u64,
     /// Bytes of closed batches that wait or are in flight.
     pub waiting_bytes: u64,
@@ -292,6 +292,9 @@ impl ExportCounters {
 
     /// Spans on the disk were lost.
     pub(super) fn lost_on_disk(&self, spans: u64) {
+        if spans == 0 {
+            return;
+        }
         self.spooled.fetch_sub(spans, Ordering::Relaxed);
         if let Some(count) = self.dropped.get(DropReason::Spool as usize) {
             add(count, spans);

@@ -16,6 +16,7 @@ pub(super) struct Journal {
     failing: Limit,
     full: Limit,
     spool_full: Limit,
+    spool: Limit,
     /// The spool fails, and that was said.
     spool_fails: bool,
     /// Why the destination could not be reached, until it is reached again.
@@ -48,6 +49,7 @@ impl Journal {
         if let Some(spans) = self.refused.pass(spans) {
             warn!(spans, "spans were refused: {reason}");
         }
+        self.failure = None;
         self.refusal = Some(reason);
     }
 
@@ -63,7 +65,10 @@ impl Journal {
     pub(super) fn queue_full(&mut self, spans: u64) {
         if let Some(spans) = self.full.pass(spans) {
             let why = self.failure.as_deref().unwrap_or("the destination is slower than the traffic");
-            warn!(spans, "the oldest spans were dropped, AGENT_QUEUE_BYTES are used up: {why}");
+            warn!(
+                spans,
+                "the oldest spans were dropped, AGENT_QUEUE_BYTES (or OTEL_BSP_MAX_QUEUE_SIZE) are used up: {why}"
+            );
         }
     }
 
@@ -78,7 +83,7 @@ impl Journal {
     /// The spool could be written, or could not.
     pub(super) fn spool(&mut self, error: Option<&std::io::Error>) {
         match error {
-            Some(error) if !self.spool_fails => {
+            Some(error) if !self.spool_fails && self.spool.pass(0).is_some() => {
                 self.spool_fails = true;
                 warn!("the spool cannot be written: {error}; spans wait in memory alone until it can");
             }

@@ -237,11 +237,12 @@ fn instrument_processor(meter: &Meter, export: &Arc<ExportCounters>, queue_spans
         .with_description("spans handed to the exporter, or dropped before")
         .with_callback(move |observer| {
             let now = source.snapshot();
-            let dropped = now.dropped(DropReason::QueueFull);
+            let dropped = now.dropped(DropReason::QueueFull) + now.dropped(DropReason::Spool);
             let left_out = now.exchanges_left_out.iter().sum::<u64>() + now.exchanges_elsewhere + now.spans_sampled_out;
             let made = now.exchanges_received + now.spans_second + now.spans_recovered;
             let handed = made.saturating_sub(left_out + now.spans_waiting + now.spans_spooled + dropped);
-            observer.observe(handed + now.spans_in_flight, &processor);
+            // Not before it is answered: a batch that is put back must not make it fall.
+            observer.observe(handed, &processor);
             let mut with = processor.to_vec();
             with.push(KeyValue::new("error.type", DropReason::QueueFull.label()));
             observer.observe(dropped, &with);

@@ -21,14 +21,21 @@ pub(in crate::export) struct Report {
     pub(in crate::export) failed: Vec<Batch>,
     /// Why.
     pub(in crate::export) error: Option<io::Error>,
-    /// Spans on the disk that were lost: to make room, or with a damaged file.
+    /// Spans on the disk that were lost to make room.
     pub(in crate::export) lost: u64,
+    /// Spans on the disk that were lost with a damaged file.
+    pub(in crate::export) damaged: u64,
+    /// Spans of batches that are larger than the spool.
+    pub(in crate::export) oversized: u64,
+    /// Spans that the disk had all the time, and that are to be read again.
+    pub(in crate::export) kept: u64,
     /// Batches that were read.
     pub(in crate::export) read: Vec<Batch>,
     /// Bytes of the files.
     pub(in crate::export) bytes: u64,
     is_read: bool,
-    has_room: bool,
+    /// Bytes that can be stored before anything is lost.
+    room: u64,
 }
 
 /// One spool at work.
@@ -42,20 +49,21 @@ pub(in crate::export) struct Desk {
     work: JoinSet<Report>,
     /// Something on the disk was not read yet, as far as the last report tells.
     has_unread: bool,
-    has_room: bool,
+    /// Bytes that can be stored before anything is lost, likewise.
+    room: u64,
+    /// Bytes that may wait to be written: a slow disk must not take the memory that it is there to save.
+    most_writing: usize,
     /// The disk failed; it is not tried again before this.
     broken_until: Option<Instant>,
 }
 
 impl Desk {
-    /// What may wait to be written: a slow disk must not take the memory that it is there to save.
+    /// The most that may wait to be written, whatever may wait in memory.
     const MOST_WRITING: usize = 16 << 20;
     /// How long a disk that failed is left alone.
     const AFTER_FAILURE: Duration = Duration::from_secs(30);
-    /// A batch is no larger than this, but for a span of its own.
-    const USUAL_BATCH: usize = 3 << 20;
 
-    pub(in crate::export) fn new(spool: Spool, when_full: WhenFull) -> Self {
+    pub(in crate::export) fn new(spool: Spool, when_full: WhenFull, queue_bytes: usize) -> Self {
         Self {
             when_full,
             to_store: VecDeque::new(),
@@ -63,7 +71,8 @@ impl Desk {
             done: Vec::new(),
             work: JoinSet::new(),
             has_unread: !spool.is_read(),
-            has_room: spool.has_room(Self::USUAL_BATCH),
+            room: spool.room(),
+            most_writing: queue_bytes.min(Self::MOST_WRITING),
             broken_until: None,
             spool: Arc::new(Mutex::new(spool)),
         }
@@ -72,8 +81,13 @@ impl Desk {
     /// Whether a batch of so many bytes may be handed in. A source that can wait does so rather than lose what is old.
     pub(in crate::export) fn takes(&self, bytes: usize) -> bool {
         self.is_usable()
-            && self.to_store_bytes + bytes <= Self::MOST_WRITING
-            && (self.has_room || self.when_full == WhenFull::Drop)
+            && (self.to_store_bytes == 0 || self.to_store_bytes + bytes <= self.most_writing)
+            && (self.when_full == WhenFull::Drop || Spool::most_cost(self.to_store_bytes + bytes) <= self.room)
+    }
+
+    /// Bytes on their way to the disk.
+    pub(in crate::export) fn to_store_bytes(&self) -> usize {
+        self.to_store_bytes
     }
 
     /// Whether the disk did not fail a short while ago.
@@ -116,8 +130,12 @@ impl Desk {
             Some(Ok(report)) => {
                 self.to_store_bytes = self.to_store.iter().map(|batch| batch.bytes.len()).sum();
                 self.has_unread = !report.is_read;
-                self.has_room = report.has_room;
-                self.broken_until = report.error.is_some().then(|| Instant::now() + Self::AFTER_FAILURE);
+                self.room = report.room;
+                if report.error.is_some() {
+                    self.broken_until = Some(Instant::now() + Self::AFTER_FAILURE);
+                } else if report.stored > 0 {
+                    self.broken_until = None;
+                }
                 report
             }
             // It was given up: nothing in it can fail otherwise.
@@ -126,13 +144,19 @@ impl Desk {
         }
     }
 
-    /// Finishes what goes on and stores `batches` behind all others, for the next run.
+    /// Finishes what goes on and leaves `batches` behind all others for the next run; those that the disk has are not written
+    /// again.
     pub(in crate::export) async fn close(mut self, batches: Vec<Batch>) -> Vec<Report> {
         let mut reports = Vec::new();
         if !self.work.is_empty() {
-            reports.push(self.finished().await);
+            let mut report = self.finished().await;
+            self.to_store.extend(std::mem::take(&mut report.failed));
+            self.to_store.extend(report.read.iter().cloned());
+            reports.push(report);
         }
         self.to_store.extend(batches);
+        // Those that are given back first cannot be lost unseen to those that are written.
+        self.to_store.make_contiguous().sort_by_key(|batch| batch.spooled.is_none());
         self.drive(0);
         if !self.work.is_empty() {
             reports.push(self.finished().await);
@@ -149,10 +173,27 @@ fn work(spool: &mut Spool, done: Vec<Position>, store: VecDeque<Batch>, wanted: 
         spool.done(position);
     }
     for batch in store {
-        if report.error.is_some() {
-            report.failed.push(batch);
-            continue;
-        }
+        keep(spool, batch, &mut report);
+    }
+    for _ in 0..wanted {
+        let (damaged, batch) = spool.read();
+        report.damaged += damaged;
+        report.read.extend(batch);
+    }
+    report.bytes = spool.bytes();
+    report.is_read = spool.is_read();
+    report.room = spool.room();
+    report
+}
+
+fn keep(spool: &mut Spool, batch: Batch, report: &mut Report) {
+    if batch.spooled.is_some_and(|position| spool.give_back(position, batch.spans)) {
+        report.kept += batch.spans;
+    } else if !spool.takes(batch.bytes.len()) {
+        report.oversized += batch.spans;
+    } else if report.error.is_some() {
+        report.failed.push(batch);
+    } else {
         let (lost, stored) = spool.store(&batch);
         report.lost += lost;
         match stored {
@@ -163,13 +204,4 @@ fn work(spool: &mut Spool, done: Vec<Position>, store: VecDeque<Batch>, wanted: 
             }
         }
     }
-    for _ in 0..wanted {
-        let (lost, batch) = spool.read();
-        report.lost += lost;
-        report.read.extend(batch);
-    }
-    report.bytes = spool.bytes();
-    report.is_read = spool.is_read();
-    report.has_room = spool.has_room(Desk::USUAL_BATCH);
-    report
 }

@@ -104,7 +104,11 @@ impl Spool {
         let mut segments = VecDeque::new();
         for path in paths {
             match Segment::open(path.clone()) {
-                Ok(segment) if segment.open == 0 => segment.remove()?,
+                Ok(segment) if segment.open == 0 => {
+                    if let Err(error) = segment.remove() {
+                        tracing::debug!(%error, "A file of the spool could not be removed.");
+                    }
+                }
                 Ok(segment) => segments.push_back(segment),
                 Err(error) => {
                     tracing::warn!(%error, file = %path.display(), "A file of the spool cannot be read; it is left alone.");
@@ -129,9 +133,36 @@ impl Spool {
         self.segments.iter().map(|segment| segment.length).sum()
     }
 
-    /// Whether a batch of so many bytes can be stored without losing another.
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
+    /// Bytes that can be stored before anything is lost.
+    pub(super) fn room(&self) -> u64 {
+        self.max_bytes.saturating_sub(self.bytes())
+    }
+
+    /// The most that batches of so many bytes in all take of it, with what stands before each.
+    pub(super) const fn most_cost(bytes: usize) -> u64 {
+        Segment::cost(bytes) + bytes as u64 / 64 + (64 << 10)
+    }
+
+    /// Whether a batch of so many bytes can be stored at all.
+    pub(super) fn takes(&self, bytes: usize) -> bool {
+        Segment::cost(bytes) + Segment::overhead() <= self.max_bytes
+    }
+
+    /// Whether it can be stored without losing another.
+    fn has_room(&self, bytes: usize) -> bool {
         self.bytes() + Segment::cost(bytes) + Segment::overhead() <= self.max_bytes
+    }
+
+    /// The batch from `position` is to be read by the next run. Whether it is still there: its segment may have gone to make
+    /// room.
+    pub(super) fn give_back(&mut self, position: Position, spans: u64) -> bool {
+        match self.segments.iter_mut().find(|segment| segment.number == position.segment) {
+            Some(segment) => {
+                segment.give_back(spans);
+                true
+            }
+            None => false,
+        }
     }
 
     /// Writes `batch` behind all others. Returns how many spans were lost to make room for it.
@@ -140,7 +171,7 @@ impl Spool {
     /// When it could not be written, as on a full disk, or is larger than the spool; nothing is lost then but room for
     /// it may have been made.
     pub(super) fn store(&mut self, batch: &Batch) -> (u64, io::Result<()>) {
-        if Segment::cost(batch.bytes.len()) + Segment::overhead() > self.max_bytes {
+        if !self.takes(batch.bytes.len()) {
             return (0, Err(io::Error::other("a batch is larger than AGENT_SPOOL_BYTES")));
         }
         let mut lost = 0;
@@ -156,7 +187,9 @@ impl Spool {
 
     fn append(&mut self, batch: &Batch) -> io::Result<()> {
         let cost = Segment::cost(batch.bytes.len());
-        let fits = |segment: &Segment| segment.length + cost <= self.segment_bytes || segment.open == 0;
+        let fits = |segment: &Segment| {
+            !segment.is_damaged && (segment.length + cost <= self.segment_bytes || segment.open == 0)
+        };
         if !self.segments.back().is_some_and(fits) {
             if let Some(full) = self.segments.back() {
                 full.sync()?;
@@ -198,6 +231,7 @@ impl Spool {
                     return Some(Batch { bytes, spans: record.spans, spooled: Some(at), ..Batch::default() });
                 }
                 Err(error) => {
+                    segment.is_damaged = true;
                     let spans = segment.give_up();
                     tracing::warn!(%error, spans, "A file of the spool is damaged; the rest of it is lost.");
                     *lost += spans;

@@ -85,6 +85,8 @@ pub(super) struct Segment {
     pub(super) open: u64,
     /// Of them: those that were not read.
     unread_records: u64,
+    /// Something in it is not what was written: nothing more is.
+    pub(super) is_damaged: bool,
 }
 
 impl Segment {
@@ -108,7 +110,7 @@ impl Segment {
             return Err(error);
         }
         let length = MAGIC.len() as u64;
-        Ok(Self { number, path, file, length, next: length, unread: 0, open: 0, unread_records: 0 })
+        Ok(Self { number, path, file, length, next: length, unread: 0, open: 0, unread_records: 0, is_damaged: false })
     }
 
     /// One that another run has left. Ends where the first record is not whole, as after a crash in the middle of writing;
@@ -118,15 +120,20 @@ impl Segment {
         let mut file = OpenOptions::new().read(true).write(true).open(&path)?;
         let size = file.metadata()?.len();
         let mut magic = [0; MAGIC.len()];
-        let begins_well = file.read_exact(&mut magic).is_ok() && magic == *MAGIC;
+        let begin = magic.len().min(usize::try_from(size).unwrap_or(usize::MAX));
+        file.read_exact(magic.get_mut(..begin).unwrap_or_default())?;
+        if magic.get(..begin) != MAGIC.get(..begin) {
+            return Err(io::Error::other("it does not begin as a segment does"));
+        }
         let length = MAGIC.len() as u64;
-        let mut segment = Self { number, path, file, length, next: 0, unread: 0, open: 0, unread_records: 0 };
-        if begins_well {
-            segment.find_records(size)?;
-        } else {
-            segment.file.set_len(0)?;
+        let mut segment =
+            Self { number, path, file, length, next: 0, unread: 0, open: 0, unread_records: 0, is_damaged: false };
+        if size < length {
+            // A crash in the middle of making it.
             segment.file.rewind()?;
             segment.file.write_all(MAGIC)?;
+        } else {
+            segment.find_records(size)?;
         }
         if segment.next == 0 {
             segment.next = segment.length;
@@ -150,7 +157,12 @@ impl Segment {
             }
             self.length = end;
         }
-        if self.length < size { self.file.set_len(self.length) } else { Ok(()) }
+        if self.length < size {
+            let (bytes, file) = (size - self.length, self.path.display());
+            tracing::warn!(bytes, %file, "The last record of a file of the spool is not whole, as after a crash; it is cut off.");
+            self.file.set_len(self.length)?;
+        }
+        Ok(())
     }
 
     fn head(&self, at: u64) -> io::Result<Option<Head>> {
@@ -227,6 +239,12 @@ impl Segment {
         self.next = self.length;
         self.open = self.open.saturating_sub(std::mem::take(&mut self.unread_records));
         std::mem::take(&mut self.unread)
+    }
+
+    /// A record that was read is to be read again by the next run.
+    pub(super) fn give_back(&mut self, spans: u64) {
+        self.unread += spans;
+        self.unread_records += 1;
     }
 
     /// Whether everything was read.

@@ -215,7 +215,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         // Room that a free call gives is used before anything is thrown away.
         self.send();
         self.relieve();
-        self.counters.waiting_bytes(self.waiting.bytes());
+        self.count_bytes();
     }
 
     /// Starts as many calls as may be open.
@@ -270,9 +270,10 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     fn acknowledged(&mut self, batch: &Batch, accepted: &Accepted) {
         self.ended(batch, (accepted.rejected > 0).then_some(DropReason::Rejected));
         self.backoff.reset();
+        self.batcher.grow();
         self.waiting.release(batch);
         self.forget_on_disk(batch);
-        self.counters.waiting_bytes(self.waiting.bytes());
+        self.count_bytes();
         let rejected = accepted.rejected.min(batch.spans);
         self.counters.exported(batch.spans - rejected, batch.bytes.len());
         self.counters.dropped(DropReason::Rejected, rejected);
@@ -290,20 +291,20 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
 
     /// Sends the batch in two parts, and makes the next ones smaller.
     fn too_large(&mut self, batch: &Batch, reason: String) {
-        let Some([mut first, second]) = self.exporter.halves(batch) else {
+        let Some([first, second]) = self.exporter.halves(batch) else {
             self.refused(batch, reason);
             return;
         };
         self.last_answer = Instant::now();
         self.batcher.shrink(first.bytes.len().max(second.bytes.len()));
         self.waiting.release(batch);
-        // The disk keeps both until the second is done with.
-        first.spooled = None;
+        // The disk knows whole batches only.
+        self.forget_on_disk(batch);
         for half in [second, first] {
-            self.waiting.put_before(half);
+            self.waiting.put_before(Batch { spooled: None, ..half });
         }
         self.counters.batch_closed();
-        self.counters.waiting_bytes(self.waiting.bytes());
+        self.count_bytes();
     }
 
     /// The destination has said its last word on a batch.
@@ -331,7 +332,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
 
     fn lose(&mut self, batch: &Batch, reason: DropReason) {
         self.waiting.release(batch);
-        self.counters.waiting_bytes(self.waiting.bytes());
+        self.count_bytes();
         self.counters.dropped(reason, batch.spans);
     }
 

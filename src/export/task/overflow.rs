@@ -12,7 +12,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         let Some(spool) = spool else { return self };
         self.counters.recovered(spool.unread_spans());
         self.counters.spool_bytes(spool.bytes());
-        self.desk = Some(Desk::new(spool, self.when_full));
+        self.desk = Some(Desk::new(spool, self.when_full, self.waiting.budget()));
         self
     }
 
@@ -26,7 +26,9 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
 
     /// Gives the disk what it has to do.
     pub(super) fn drive_disk(&mut self) {
-        let wanted = self.exporter.concurrency().saturating_sub(self.waiting.first());
+        // While the destination is left alone nothing more is taken into memory for it.
+        let idle = self.exporter.concurrency().saturating_sub(self.waiting.first());
+        let wanted = if self.paused_until.is_none() { idle } else { 0 };
         if let Some(desk) = &mut self.desk {
             desk.drive(wanted);
         }
@@ -41,7 +43,6 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         }
         if self.when_full == WhenFull::Drop {
             while let Some(batch) = self.waiting.pop_excess() {
-                self.forget_on_disk(&batch);
                 self.counters.dropped(DropReason::QueueFull, batch.spans);
                 self.journal.queue_full(batch.spans);
             }
@@ -58,7 +59,13 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             self.waiting.put_read(batch);
         }
         self.relieve();
-        self.counters.waiting_bytes(self.waiting.bytes());
+        self.count_bytes();
+    }
+
+    /// Bytes in memory: those that wait, those in flight, and those on their way to the disk.
+    pub(super) fn count_bytes(&self) {
+        let to_disk = self.desk.as_ref().map_or(0, Desk::to_store_bytes);
+        self.counters.waiting_bytes(self.waiting.bytes() + to_disk);
     }
 
     fn count_report(&mut self, report: &Report) {
@@ -66,8 +73,12 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         self.counters.read(report.read.iter().map(|batch| batch.spans).sum());
         self.counters.spool_bytes(report.bytes);
         if report.lost > 0 {
-            self.counters.lost_on_disk(report.lost);
             self.journal.lost_on_disk(report.lost);
+        }
+        self.counters.lost_on_disk(report.lost + report.damaged);
+        if report.oversized > 0 {
+            self.counters.dropped(DropReason::Spool, report.oversized);
+            self.journal.lost_on_disk(report.oversized);
         }
         if report.stored > 0 || report.error.is_some() {
             self.journal.spool(report.error.as_ref());
@@ -81,7 +92,8 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         }
     }
 
-    /// With a spool nothing is lost at the end: everything that waits stays there for the next run.
+    /// With a spool nothing is lost at the end: everything that waits stays there for the next run. A disk that hangs is not
+    /// waited for longer than the destination was.
     pub(super) async fn leave_to_disk(&mut self) {
         let Some(desk) = self.desk.take() else { return };
         self.calls.abort_all();
@@ -98,17 +110,16 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         }
         let mut batches: Vec<Batch> = self.in_flight.drain(..).map(|(_, batch)| batch).collect();
         batches.extend(std::iter::from_fn(|| self.waiting.take()));
-        // What the disk has already is not written again.
-        let (kept, mut new): (Vec<Batch>, Vec<Batch>) = batches.into_iter().partition(|batch| batch.spooled.is_some());
-        self.counters.left_on_disk(kept.iter().map(|batch| batch.spans).sum());
-        if !desk.is_usable() {
-            for batch in std::mem::take(&mut new) {
-                self.waiting.push(batch);
-            }
-        }
-        for report in desk.close(new).await {
+        let spans: u64 = batches.iter().map(|batch| batch.spans).sum();
+        let Ok(reports) = tokio::time::timeout(self.shutdown_timeout, desk.close(batches)).await else {
+            // What was on the disk is there still, but nobody can tell how much that is.
+            self.counters.dropped(DropReason::Shutdown, spans);
+            self.journal.spool(Some(&std::io::Error::from(std::io::ErrorKind::TimedOut)));
+            return;
+        };
+        for report in reports {
             self.count_report(&report);
-            self.counters.left_on_disk(report.read.iter().map(|batch| batch.spans).sum());
+            self.counters.left_on_disk(report.kept);
             for batch in report.failed {
                 self.waiting.push(batch);
             }

@@ -112,6 +112,7 @@ struct Settings {
     when_full: WhenFull,
     concurrency: usize,
     permits: usize,
+    queue_spans: Option<usize>,
     /// What memory cannot hold waits there.
     spool: Option<SpoolConfig>,
 }
@@ -124,6 +125,7 @@ impl Default for Settings {
             when_full: WhenFull::Drop,
             concurrency: 1,
             permits: 1 << 20,
+            queue_spans: None,
             spool: None,
         }
     }
@@ -143,7 +145,7 @@ impl Bench {
                 max_bytes: 1 << 20,
                 delay: SECOND,
                 queue_bytes: settings.queue_bytes,
-                queue_spans: None,
+                queue_spans: settings.queue_spans,
                 when_full: settings.when_full,
             },
             spool: None,

@@ -118,6 +118,61 @@ async fn a_disk_that_fails_leaves_memory_as_it_was_without() {
 }
 
 #[tokio::test]
+async fn a_disk_that_fails_keeps_what_is_on_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { queue_spans: Some(6), permits: 0, ..settings(&folder, 3) };
+    let directory = settings.spool.clone().unwrap().directory;
+    let bench = Bench::start([Answer::Retry(Some(Duration::from_secs(2))), Answer::Accept], &settings);
+    give_batches(&bench, 50).await;
+    let before = until(&bench, |counted| counted.spans_spooled > 90).await;
+    // No new file can be made, those that are there can be read.
+    let file = std::fs::read_dir(&directory)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .find(|path| path.is_file() && path.extension().is_some());
+    let moved = folder.path().join("moved");
+    std::fs::rename(&directory, &moved).unwrap();
+    assert!(file.is_some());
+    bench.permits.add_permits(1000);
+    give_batches(&bench, 50).await;
+    let (result, counted) = bench.end().await;
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(counted.spans_exported + counted.dropped(DropReason::QueueFull), 200);
+    assert!(counted.spans_exported >= before.spans_spooled, "{counted:?}");
+}
+
+#[tokio::test]
+async fn what_lost_its_place_on_the_disk_while_it_was_in_memory_is_written_again_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { max_spans: 200, ..settings(&folder, 300) };
+    let script = [Answer::Retry(Some(Duration::from_millis(50)))];
+    let bench = Bench::start(script, &settings);
+    for _ in 0..60 {
+        bench.give_spans(200).await;
+    }
+    until(&bench, |counted| counted.exchanges_received == 12_000 && counted.dropped(DropReason::Spool) > 0).await;
+    bench.stop.send(true).unwrap();
+    let (_, counted) = bench.end().await;
+    assert_eq!(counted.spans_spooled + counted.dropped_total(), 12_000);
+    let next = Bench::start([Answer::Accept], &settings);
+    let (_, after) = next.end().await;
+    assert_eq!((after.spans_recovered, after.spans_exported), (counted.spans_spooled, counted.spans_spooled));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_goes_in_parts_from_the_disk_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = [vec![Answer::Retry(None)], vec![Answer::TooLarge; 4], vec![Answer::Accept]].concat();
+    let bench = Bench::start(script, &Settings { max_spans: 4, ..settings(&folder, 3) });
+    for _ in 0..30 {
+        bench.give_spans(4).await;
+    }
+    let (result, counted) = bench.end().await;
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!((counted.spans_exported, counted.dropped_total(), counted.spans_spooled), (120, 0, 0));
+}
+
+#[tokio::test]
 async fn a_refused_batch_does_not_stay_on_the_disk() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::start([Answer::Refuse], &Settings { permits: 0, ..settings(&folder, 2) });
@@ -146,4 +201,5 @@ async fn a_source_that_can_wait_fills_the_spool_and_then_waits() {
     let (result, counted) = bench.end().await;
     assert!(result.is_ok(), "{result:?}");
     assert_eq!((counted.spans_exported, counted.dropped_total()), (12_000, 0));
+    assert!(counted.spans_stored > 1000, "{counted:?}");
 }
