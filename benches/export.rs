@@ -108,8 +108,11 @@ fn export(exchanges: &[Exchange], variables: &[(&str, String)]) -> Cost {
     let arguments = ["network-agent", "--read", "bench.pcap", "--merge-window", "0s"];
     let config = Config::load(arguments.map(Into::into), environment, Terminal::No).unwrap();
     let (mut sender, receiver) = exchange_queue(1 << 30, WhenFull::Drop);
-    for exchange in exchanges.iter().cycle().take(usize::try_from(SPANS).unwrap()) {
-        sender.send(exchange.clone());
+    for (exchange, number) in exchanges.iter().cycle().zip(1..=SPANS) {
+        // With ids of its own, else it is another view of one that was before.
+        let mut id = exchange.id;
+        id.0[..8].copy_from_slice(&number.to_be_bytes());
+        sender.send(Exchange { id, request_key: number, ..exchange.clone() });
     }
     sender.flush();
     drop(sender);

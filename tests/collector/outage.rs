@@ -82,7 +82,7 @@ fn with_a_spool_everything_arrives_in_order_and_memory_is_flat() {
     let folder = tempfile::tempdir().unwrap();
     let spool = folder.path().join("spool");
     let variables = [("AGENT_SPOOL_DIRECTORY", spool.to_str().unwrap())];
-    let agent = place.agent(folder.path(), &variables, &["--queue-bytes", "2MiB"]);
+    let agent = place.agent(folder.path(), &variables, &["--queue-bytes", "8MiB"]);
     let (frames, _collector, memory) = stream_through_an_outage(&place, &agent);
     let sent = sent(&frames);
     place.wait_for_exported(sent.len() as u64);
@@ -178,15 +178,18 @@ fn without_a_spool_exactly_the_oldest_are_missing_and_counted() {
     let counts = count(&received);
     let missing: BTreeSet<usize> =
         (0..sent.len()).filter(|place| !counts.contains_key(sent[*place].as_str())).collect();
-    let dropped = counter(&said, "export.spans_dropped.queue_full");
-    println!("{} sent, {} missing, {dropped} dropped as counted", sent.len(), missing.len());
+    let oldest = counter(&said, "export.spans_dropped.queue_full");
+    // On a machine that leaves the agent no time, some found no room before they were spans.
+    let newer = counter(&said, "exchange.queue_dropped");
+    let dropped = oldest + newer;
+    println!("{} sent, {} missing, {oldest} and {newer} dropped as counted", sent.len(), missing.len());
     assert!(!missing.is_empty(), "the queue was to be too small");
     assert_eq!(missing.len() as u64, dropped, "{said}");
     assert_eq!(counter(&said, "export.spans_exported") + dropped, sent.len() as u64, "{said}");
     assert!(counts.values().all(|times| *times == 1), "none came twice");
     // The oldest, but for the batch that was under way when the queue was full.
     let beyond = missing.iter().filter(|place| **place >= missing.len()).count();
-    assert!(beyond <= 512, "{beyond} of the missing are not of the oldest");
+    assert!(beyond as u64 <= 512 + newer, "{beyond} of the missing are not of the oldest");
     println!("memory {} and then {}", memory.early, memory.late);
     assert!(memory.late < memory.early + (8 << 20), "{} and then {}", memory.early, memory.late);
 }
