@@ -25,12 +25,17 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let json = arguments.iter().position(|argument| argument == "--json").and_then(|place| arguments.get(place + 1));
-    allocations::count();
-    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
-    let costs: Vec<Costs> = traffic::all().iter().map(|load| passes::measure(load, folder.path())).collect();
-    report::print_costs(&costs);
     let wants_scale = !arguments.iter().any(|argument| argument == "--loads");
-    let (sizes, workers) = if wants_scale { (scale::sizes(), scale::workers()) } else { (Vec::new(), Vec::new()) };
+    let folder = tempfile::tempdir().expect("there is a folder for temporary files");
+    let mut costs: Vec<Costs> = traffic::all().map(|load| passes::measure(&load, folder.path())).collect();
+    // Workers before anything is counted: counting is shared by threads.
+    let workers = if wants_scale { scale::workers() } else { Vec::new() };
+    allocations::count();
+    for (cost, load) in costs.iter_mut().zip(traffic::all()) {
+        cost.calls = passes::count(&load, folder.path());
+    }
+    report::print_costs(&costs);
+    let sizes = if wants_scale { scale::sizes() } else { Vec::new() };
     report::print_scale(&sizes, &workers);
     let targets = targets(&costs, &sizes);
     report::print_targets(&targets);

@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use network_agent::telemetry::allocations::Allocations;
 
@@ -62,18 +63,33 @@ fn run(file: &Path) -> Option<Process> {
         .spawn()
         .ok()?;
     let id = i32::try_from(child.id()).ok()?;
-    let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());
-    #[expect(unsafe_code, reason = "the standard library does not tell what a child took")]
-    // SAFETY: both places are of the types that the call writes; the child is this process's and was not waited for.
-    let (ended, usage) = unsafe {
-        let ended = libc::wait4(id, &raw mut status, 0, usage.as_mut_ptr());
-        (ended, usage.assume_init())
+    let (mut status, mut usage, mut peak) = (0, MaybeUninit::<libc::rusage>::zeroed(), 0);
+    let ended = loop {
+        // What the system tells of an ended child's memory begins with that of this process.
+        peak = peak.max(peak_of(id));
+        #[expect(unsafe_code, reason = "the standard library does not tell what a child took")]
+        // SAFETY: both places are of the types that the call writes; the child is this process's and was not waited for.
+        let ended = unsafe { libc::wait4(id, &raw mut status, libc::WNOHANG, usage.as_mut_ptr()) };
+        if ended != 0 {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     };
     if ended != id || status != 0 {
         let _ = child.wait();
         return None;
     }
+    #[expect(unsafe_code, reason = "as above")]
+    // SAFETY: it was zeroed, which is valid, and written since.
+    let usage = unsafe { usage.assume_init() };
     let nanos = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_usec * 1_000).unwrap_or(0);
     let time = nanos(usage.ru_utime) + nanos(usage.ru_stime);
-    Some(Process { time, peak: u64::try_from(usage.ru_maxrss).unwrap_or(0) })
+    Some(Process { time, peak })
+}
+
+/// `VmHWM` of a process that runs.
+fn peak_of(id: i32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

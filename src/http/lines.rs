@@ -117,7 +117,13 @@ impl LineIndex {
     #[inline]
     fn find(&self, from: usize, tag: u16) -> Option<usize> {
         let tags = self.tags.get(from..usize::from(self.count))?;
-        tags.iter().position(|known| tag == ANY || *known == tag || *known == ANY).map(|found| from + found)
+        let found = match tag {
+            ANY => (!tags.is_empty()).then_some(0),
+            // No line begins with anything.
+            _ if self.present != u64::MAX => tags.iter().position(|known| *known == tag),
+            _ => tags.iter().position(|known| *known == tag || *known == ANY),
+        };
+        found.map(|found| from + found)
     }
 
     /// A line with the end of it.
@@ -170,7 +176,16 @@ pub(super) struct Values<'a, 'n> {
 impl<'a> Iterator for Values<'a, '_> {
     type Item = &'a [u8];
 
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
+        // What is looked up is mostly not there.
+        let is_over = self.next >= usize::from(self.index.count) && self.rest.rest.is_empty();
+        if is_over { None } else { self.look_on() }
+    }
+}
+
+impl<'a> Values<'a, '_> {
+    fn look_on(&mut self) -> Option<&'a [u8]> {
         while let Some(place) = self.index.find(self.next, self.tag) {
             self.next = place + 1;
             if let Some(value) = value_of(self.index.line(place, self.section), self.name) {
@@ -191,7 +206,8 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     }
     // Space around a name is rare, and against RFC 9112 §5.1.
     let is_spaced = |part: &[u8]| part.first().is_some_and(u8::is_ascii_whitespace);
-    if !(is_spaced(line) || is_spaced(rest) && found.eq_ignore_ascii_case(name)) {
+    let may_have_space = is_spaced(line) || (is_spaced(rest) && found.eq_ignore_ascii_case(name));
+    if !may_have_space {
         return None;
     }
     let (found, value) = Headers::of(line).next()?;
