@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster image-check check bench bench-live soak fuzz
+.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster image-check manifests check bench bench-compare bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ image-check: ## build the image and run it as a cluster would: one capability, n
 	@scripts/setup.sh image
 	@scripts/image-check.sh "$$(scripts/otelcol.sh || true)"
 
+manifests: ## check the chart, the rendered manifests and every YAML file, against a real API server where there is one
+	@scripts/manifests-check.sh
+
 check: ## format, lints, documentation, layout, a short fuzz
 	@scripts/setup.sh build
 	$(CARGO) fmt --check
@@ -53,10 +56,20 @@ check: ## format, lints, documentation, layout, a short fuzz
 	$(CARGO) test --locked --test tidy
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 5 --seed 1
 
-bench: setup ## measure the core, the export, and names of 100,000 pods
-	$(CARGO) bench --locked --bench pipeline
+bench: setup ## measure what a packet, an exchange, a connection, a span and a pod cost, beside the targets
+	$(CARGO) bench --locked --bench cost -- --json $(CURDIR)/target/bench.json
 	$(CARGO) bench --locked --bench export
 	$(CARGO) bench --locked --bench metadata
+
+bench-compare: setup ## the same for two revisions: make bench-compare BASE=revision
+	@test -n "$(BASE)" || { echo "which revision to compare with? make bench-compare BASE=revision"; exit 2; }
+	rm -rf target/bench-base && git worktree prune
+	git worktree add --detach target/bench-base $(BASE)
+	cd target/bench-base && CARGO_TARGET_DIR=$(CURDIR)/target/bench-base-target \
+		$(CARGO) bench --locked --bench cost -- --json $(CURDIR)/target/bench-base.json
+	git worktree remove --force target/bench-base
+	$(CARGO) bench --locked --bench cost -- --json $(CURDIR)/target/bench.json
+	python3 scripts/bench-compare.py target/bench-base.json target/bench.json
 
 bench-live: setup ## measure live capture: recall, drops, CPU, memory
 	$(CARGO) build --locked --release --quiet

@@ -7,7 +7,7 @@
     clippy::print_stdout,
     reason = "a failed step is a failed run, and it prints its results"
 )]
-#![allow(clippy::disallowed_methods, reason = "time is what is measured")]
+#![expect(clippy::disallowed_methods, reason = "time is what is measured")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

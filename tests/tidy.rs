@@ -155,10 +155,15 @@ fn variables(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// The settings that the program knows.
+fn help() -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_network-agent")).arg("--help").output().unwrap();
+    variables(&String::from_utf8(output.stdout).unwrap())
+}
+
 #[test]
 fn the_readme_lists_the_settings_that_the_help_lists() {
-    let output = Command::new(env!("CARGO_BIN_EXE_network-agent")).arg("--help").output().unwrap();
-    let help = variables(&String::from_utf8(output.stdout).unwrap());
+    let help = help();
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let start = readme.find("## Settings").unwrap();
     let length = readme[start + 3..].find("\n## ").unwrap_or(readme.len() - start - 3);
@@ -166,4 +171,110 @@ fn the_readme_lists_the_settings_that_the_help_lists() {
     assert!(help.len() > 40);
     assert_eq!(help.difference(&listed).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the README");
     assert_eq!(listed.difference(&help).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the help");
+}
+
+/// Texts between quotation marks in production code, without comments.
+fn literals(path: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(path)).unwrap();
+    let code = production(&text).filter(|line| !line.trim_start().starts_with("//"));
+    code.flat_map(|line| line.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()).collect()
+}
+
+fn is_dotted(text: &str) -> bool {
+    let is_part = |part: &str| {
+        let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        !part.is_empty() && part.bytes().all(is_name)
+    };
+    text.contains('.') && text.split('.').all(is_part)
+}
+
+/// Names of attributes that the code can give.
+fn attributes_of_code() -> BTreeSet<String> {
+    let files = ["semconv", "names", "workload", "legacy", "build/mod"].map(|name| format!("src/span/{name}.rs"));
+    let mut names = BTreeSet::new();
+    for text in files.iter().map(String::as_str).chain(["src/config/resource.rs"]).flat_map(literals) {
+        if let Some(end) = text.strip_prefix('.').filter(|rest| is_dotted(rest)) {
+            names.extend(["source", "destination"].map(|side| format!("{side}.{end}")));
+        } else if let Some(start) = text.strip_suffix(".{name}") {
+            names.insert(format!("{start}.<name>"));
+        } else if is_dotted(&text) || ["sampleRate", "error"].contains(&text.as_str()) {
+            names.insert(text);
+        }
+    }
+    names
+}
+
+#[test]
+fn the_readme_lists_the_attributes_that_the_code_gives() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let table = readme.split("<!-- attributes -->").nth(1).unwrap();
+    let first_cells = table.lines().filter_map(|line| line.split(" | ").next());
+    let is_name = |word: &&str| !word.starts_with("AGENT_");
+    let listed: BTreeSet<String> = first_cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2).filter(is_name).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    let given = attributes_of_code();
+    assert!(given.len() > 60);
+    assert_eq!(given.difference(&listed).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the README");
+    assert_eq!(listed.difference(&given).collect::<Vec<_>>(), Vec::<&String>::new(), "not in the code");
+}
+
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_below(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn what_is_deployed_sets_only_what_the_program_knows() {
+    let (help, mut files, mut faults) = (help(), Vec::new(), Vec::new());
+    files_below(&root().join("deploy"), &mut files);
+    files_below(&root().join("examples/values"), &mut files);
+    files.extend(["quickstart", "mirror-capture"].map(|name| root().join(format!("examples/{name}.yaml"))));
+    assert!(files.len() > 20);
+    for path in files {
+        let known = |name: &String| help.contains(name) || name == "HONEYCOMB_API_KEY";
+        let text = fs::read_to_string(&path).unwrap();
+        let unknown = variables(&text).into_iter().filter(|name| !known(name));
+        faults.extend(unknown.map(|name| format!("{}: {name}", path.display())));
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_dashboard_and_the_alerts_ask_for_metrics_that_there_are() {
+    let dotted = literals("src/telemetry/statistics.rs").into_iter().filter(|text| text.contains('.'));
+    // What comes after the second dot is a label.
+    let known: BTreeSet<String> =
+        dotted.map(|name| name.splitn(3, '.').take(2).collect::<Vec<_>>().join("_")).collect();
+    let mut asked = BTreeSet::new();
+    for file in ["network-agent.json", "alerts.yaml"] {
+        let text = fs::read_to_string(root().join("deploy/helm/network-agent/dashboards").join(file)).unwrap();
+        let is_part =
+            |character: char| character.is_ascii_lowercase() || character == '_' || character.is_ascii_digit();
+        let words = text.split(|character| !is_part(character));
+        asked.extend(words.filter_map(|word| word.strip_prefix("network_agent_")).map(str::to_owned));
+    }
+    assert!(asked.len() > 20 && asked.remove("build_info"));
+    let unknown: Vec<_> = asked.iter().filter(|name| !known.contains(name.trim_end_matches("_total"))).collect();
+    assert!(unknown.is_empty(), "{unknown:?}");
+}
+
+#[test]
+fn the_chart_and_the_manifests_are_of_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let chart = read("deploy/helm/network-agent/Chart.yaml");
+    for line in [format!("version: {version}"), format!("appVersion: {version}")] {
+        assert!(chart.lines().any(|own| own == line), "Chart.yaml lacks {line}");
+    }
+    let image = format!("ghcr.io/honeycombio/network-agent:{version}");
+    for path in ["examples/quickstart.yaml", "examples/mirror-capture.yaml", "deploy/kubernetes/honeycomb.yaml"] {
+        assert!(read(path).contains(&image), "{path} lacks {image}");
+    }
 }
