@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers e2e kubernetes image-check manifests check bench bench-live soak fuzz
+.PHONY: help setup build demo test servers e2e kubernetes image-check manifests check bench bench-compare bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,9 +50,19 @@ check: ## format, lints, documentation, layout, a short fuzz
 	$(CARGO) test --locked --test tidy
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 5 --seed 1
 
-bench: setup ## measure the core and the export
-	$(CARGO) bench --locked --bench pipeline
+bench: setup ## measure what a packet, an exchange, a connection and a span cost, beside the targets
+	$(CARGO) bench --locked --bench cost -- --json $(CURDIR)/target/bench.json
 	$(CARGO) bench --locked --bench export
+
+bench-compare: setup ## the same for two revisions: make bench-compare BASE=revision
+	@test -n "$(BASE)" || { echo "which revision to compare with? make bench-compare BASE=revision"; exit 2; }
+	rm -rf target/bench-base && git worktree prune
+	git worktree add --detach target/bench-base $(BASE)
+	cd target/bench-base && CARGO_TARGET_DIR=$(CURDIR)/target/bench-base-target \
+		$(CARGO) bench --locked --bench cost -- --json $(CURDIR)/target/bench-base.json
+	git worktree remove --force target/bench-base
+	$(CARGO) bench --locked --bench cost -- --json $(CURDIR)/target/bench.json
+	python3 scripts/bench-compare.py target/bench-base.json target/bench.json
 
 bench-live: setup ## measure live capture: recall, drops, CPU, memory
 	$(CARGO) build --locked --release --quiet

@@ -7,7 +7,7 @@
     clippy::print_stdout,
     reason = "a failed step is a failed run, and it prints its results"
 )]
-#![allow(clippy::disallowed_methods, reason = "time is what is measured")]
+#![expect(clippy::disallowed_methods, reason = "time is what is measured")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
@@ -153,7 +153,7 @@ fn listen(runtime: &tokio::runtime::Runtime) -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-#[allow(clippy::cast_precision_loss, reason = "numbers to look at")]
+#[expect(clippy::cast_precision_loss, reason = "numbers to look at")]
 fn print(name: &str, cost: &Cost) {
     let spans = SPANS as f64;
     println!(
@@ -165,7 +165,7 @@ fn print(name: &str, cost: &Cost) {
     );
 }
 
-#[allow(clippy::cast_precision_loss, reason = "numbers to look at")]
+#[expect(clippy::cast_precision_loss, reason = "numbers to look at")]
 fn main() {
     let exchanges = exchanges();
     let server = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

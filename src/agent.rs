@@ -112,7 +112,7 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         Err(error) => return Ok(report(&error)),
     };
     // With the rights that are left: those that its files will be written with.
-    let spool = match config.export.spool.as_ref().map(Spool::open).transpose() {
+    let spool = match config.export.spool.as_ref().map_or(Ok(None), Spool::open) {
         Ok(spool) => spool,
         Err(error) => {
             tracing::error!("{error}");
@@ -355,7 +355,7 @@ fn announce(config: &Config) {
 /// Where spans go, in words.
 pub(crate) fn destination(output: &OutputConfig) -> String {
     match output {
-        OutputConfig::Otlp(otlp) => otlp.endpoint.to_string().trim_end_matches('/').to_owned(),
+        OutputConfig::Otlp(otlp) => otlp.shown(),
         OutputConfig::Json => "standard output, as OTLP/JSON".to_owned(),
         OutputConfig::Pretty => "standard output".to_owned(),
         OutputConfig::None => "nowhere".to_owned(),

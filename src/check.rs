@@ -24,8 +24,8 @@ pub(crate) async fn run(config: Config) -> Ending {
         }
     }
     if let Some(spool) = &config.export.spool {
-        match Spool::open(spool) {
-            Ok(spool) => lines.push(format!("{:<20} {} spans wait in it", "spool ok", spool.unread_spans())),
+        match Spool::look(spool) {
+            Ok(found) => lines.push(format!("{:<20} {found}", "spool ok")),
             Err(error) => {
                 lines.push(format!("{:<20} {error}", "spool FAILED"));
                 if ending == Ending::Well {
@@ -89,10 +89,7 @@ pub(crate) fn describe(config: &Config) -> Vec<(&'static str, String)> {
     if let SourceConfig::Live(_) = config.source {
         let metrics = config.metrics.as_ref().map_or_else(
             || "nowhere".to_owned(),
-            |metrics| {
-                let endpoint = metrics.destination.endpoint.to_string();
-                format!("{} every {:?}", endpoint.trim_end_matches('/'), metrics.interval)
-            },
+            |metrics| format!("{} every {:?}", metrics.destination.shown(), metrics.interval),
         );
         lines.push(("own metrics", metrics));
     }

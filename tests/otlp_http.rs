@@ -137,8 +137,25 @@ async fn a_partial_success_counts_what_was_rejected() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_asked_again() {
-    retried(when(answer(200, &[PROTOBUF], "\u{1}\u{2}no protobuf")).await);
+async fn an_answer_in_json_is_read_and_one_that_cannot_be_read_undoes_nothing() {
+    let json = r#"{"partialSuccess":{"rejectedSpans":"1","errorMessage":"too old"}}"#;
+    let accepted = when(answer(200, &[("content-type", "application/json; charset=utf-8")], json)).await.unwrap();
+    assert_eq!(accepted.rejected, 1);
+    let with_parameter = [("content-type", "application/x-protobuf; charset=utf-8")];
+    let partial = ExportTracePartialSuccess { rejected_spans: 2, ..ExportTracePartialSuccess::default() };
+    let response = ExportTraceServiceResponse { partial_success: Some(partial) };
+    assert_eq!(when(answer(200, &with_parameter, response.encode_to_vec())).await.unwrap().rejected, 2);
+    for (kind, body) in
+        [("application/x-protobuf", "\u{1}\u{2}no protobuf"), ("application/json", "{"), ("text/plain", "ok")]
+    {
+        assert_eq!(when(answer(200, &[("content-type", kind)], body)).await.unwrap(), Accepted::default());
+    }
+}
+
+#[tokio::test]
+async fn a_page_to_log_in_is_no_answer_to_spans() {
+    let (reason, _) = retried(when(answer(200, &[("content-type", "text/html")], "<html>log in")).await);
+    assert!(reason.contains("a page, where OTLP answers with a message"), "{reason}");
 }
 
 #[tokio::test]

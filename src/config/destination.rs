@@ -246,7 +246,8 @@ fn headers(resolver: &mut Resolver<'_>, signal: Signal, gets_key: bool, needs_ke
             if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
                 resolver.fault(API_KEY, "a key has only letters, digits, - and _: copy it again");
             }
-            if is_classic(&key) && signal == Signal::Traces {
+            let has_dataset = headers.iter().any(|(name, _)| name == "x-honeycomb-dataset");
+            if is_classic(&key) && signal == Signal::Traces && !has_dataset {
                 headers.push(("x-honeycomb-dataset".to_owned(), Secret::new(dataset(resolver, signal))));
             }
             headers.push(("x-honeycomb-team".to_owned(), Secret::new(key)));

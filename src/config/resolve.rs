@@ -263,7 +263,7 @@ impl Resolver<'_> {
     }
 
     fn spool(&mut self, output: &OutputConfig) -> Option<SpoolConfig> {
-        let max_bytes = self.own("AGENT_SPOOL_BYTES", |text| values::size_from(text, 1 << 20)).unwrap_or(1 << 30);
+        let max_bytes = self.own("AGENT_SPOOL_BYTES", |text| values::size_from(text, 8 << 20)).unwrap_or(1 << 30);
         let directory = PathBuf::from(self.raw.text("AGENT_SPOOL_DIRECTORY").filter(|path| !path.trim().is_empty())?);
         if !matches!(output, OutputConfig::Otlp(_)) {
             self.warnings.push("AGENT_SPOOL_DIRECTORY has no effect: spans do not go to an OTLP server".to_owned());

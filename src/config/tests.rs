@@ -43,6 +43,15 @@ fn a_classic_key_needs_its_dataset() {
 }
 
 #[test]
+fn a_dataset_of_the_headers_beats_the_one_for_classic_keys() {
+    let key = "0123456789abcdef0123456789abcdef";
+    let mine = ("OTEL_EXPORTER_OTLP_HEADERS", "x-honeycomb-dataset=mine");
+    let otlp = otlp(&[("HONEYCOMB_API_KEY", key), ("HONEYCOMB_DATASET", "traffic"), mine]);
+    assert_eq!(otlp.headers.iter().filter(|(name, _)| name == "x-honeycomb-dataset").count(), 1);
+    assert_eq!(header(&otlp, "x-honeycomb-dataset"), Some("mine".to_owned()));
+}
+
+#[test]
 fn variables_for_traces_beat_general_ones_beat_honeycomb_s() {
     let mut environment = vec![("HONEYCOMB_API_KEY", "key"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://a:4317")];
     assert_eq!(otlp(&environment).endpoint.to_string(), "http://a:4317/");

@@ -78,6 +78,8 @@ pub(super) fn userinfo(url: &str) -> Option<&str> {
 
 /// A URL as it may be shown.
 pub(super) fn without_userinfo(url: &str) -> String {
+    let url = url.split_once('?').map_or_else(|| url.to_owned(), |(base, _)| format!("{base}?********"));
+    let url = url.as_str();
     if may_hide_password(url) {
         let scheme = url.split_once("://").map(|(scheme, _)| format!("{scheme}://")).unwrap_or_default();
         return format!("{scheme}********");

@@ -67,7 +67,7 @@ impl<E: Envelope> Format for Grouped<E> {
 
     fn append(&mut self, span: &Span<'_>, buffer: &mut Vec<u8>) {
         // What was undone is beyond the end now.
-        self.spans.retain(|(_, end)| *end <= buffer.len());
+        while self.spans.pop_if(|(_, end)| *end > buffer.len()).is_some() {}
         let own = self.own.clone();
         let group = self.group(span.resource.as_ref().unwrap_or(&own));
         self.envelope.span(span, buffer);

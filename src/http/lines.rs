@@ -3,7 +3,7 @@
 use memchr::{memchr, memchr_iter};
 
 /// Lines whose place is kept; those of longer heads are looked through as they stand.
-const KEPT: usize = 23;
+const KEPT: usize = 16;
 
 /// Where header lines begin. Together with the head it tells what every line holds.
 ///
@@ -13,7 +13,7 @@ pub(super) struct LineIndex {
     /// From the beginning of the header lines.
     starts: [u16; KEPT],
     /// Of the first bytes of each line, by [`tag`]: most lines need no further look.
-    tags: [u8; KEPT],
+    tags: [u16; KEPT],
     count: u8,
     /// [`bit`] is set for the tag of each line that is kept; all are when one may begin with anything.
     present: u64,
@@ -115,7 +115,7 @@ impl LineIndex {
 
     /// The first line from `from` on that may begin with what has this tag.
     #[inline]
-    fn find(&self, from: usize, tag: u8) -> Option<usize> {
+    fn find(&self, from: usize, tag: u16) -> Option<usize> {
         let tags = self.tags.get(from..usize::from(self.count))?;
         tags.iter().position(|known| tag == ANY || *known == tag || *known == ANY).map(|found| from + found)
     }
@@ -129,27 +129,28 @@ impl LineIndex {
 }
 
 /// The tag of what may begin with anything.
-const ANY: u8 = 0;
+const ANY: u16 = 0;
 /// The tag of what holds no field: no name has it, because theirs are odd.
-const NOTHING: u8 = 2;
+const NOTHING: u16 = 2;
 
-const fn bit(tag: u8) -> u64 {
+const fn bit(tag: u16) -> u64 {
     1 << (tag >> 1 & 63)
 }
 
 /// The tag of a line with its end.
-fn line_tag(line: &[u8]) -> u8 {
+fn line_tag(line: &[u8]) -> u16 {
     if matches!(line, b"\r\n" | b"\n") { NOTHING } else { tag(line) }
 }
 
-/// The same for all that begins with the same three bytes, whatever their case; [`ANY`] for a name that is shorter and for a
+/// The same for all that begins with the same four bytes, whatever their case; [`ANY`] for a name that is shorter and for a
 /// line that begins with space, which is no part of the name.
 #[inline]
-fn tag(bytes: &[u8]) -> u8 {
-    match bytes {
-        [first, second, third, ..] if !first.is_ascii_whitespace() => {
-            let mixed = (*first | 0x20).wrapping_mul(31) ^ (*second | 0x20).wrapping_mul(7) ^ (*third | 0x20);
-            mixed | 1
+fn tag(bytes: &[u8]) -> u16 {
+    match bytes.first_chunk::<4>() {
+        Some(start) if !start.first().is_some_and(u8::is_ascii_whitespace) => {
+            let [.., high, low] =
+                ((u32::from_le_bytes(*start) | 0x2020_2020).wrapping_mul(0x9e37_79b1) >> 12).to_be_bytes();
+            u16::from_be_bytes([high, low]) | 1
         }
         _ => ANY,
     }
@@ -159,7 +160,7 @@ fn tag(bytes: &[u8]) -> u8 {
 #[derive(Clone, Debug)]
 pub(super) struct Values<'a, 'n> {
     index: &'a LineIndex,
-    tag: u8,
+    tag: u16,
     next: usize,
     section: &'a [u8],
     name: &'n [u8],
@@ -183,14 +184,17 @@ impl<'a> Iterator for Values<'a, '_> {
 /// The value of `line`, if that is its name.
 fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (found, rest) = line.split_at_checked(name.len())?;
-    if let [b':', value @ ..] = rest
-        && found.eq_ignore_ascii_case(name)
+    if found.eq_ignore_ascii_case(name)
+        && let [b':', value @ ..] = rest
     {
         return Some(value.trim_ascii());
     }
     // Space around a name is rare, and against RFC 9112 §5.1.
-    let may_have_space = [line.first(), rest.first()].into_iter().flatten().any(u8::is_ascii_whitespace);
-    let (found, value) = Headers::of(line).next().filter(|_| may_have_space)?;
+    let is_spaced = |part: &[u8]| part.first().is_some_and(u8::is_ascii_whitespace);
+    if !is_spaced(line) && !(is_spaced(rest) && found.eq_ignore_ascii_case(name)) {
+        return None;
+    }
+    let (found, value) = Headers::of(line).next()?;
     found.eq_ignore_ascii_case(name).then_some(value)
 }
 

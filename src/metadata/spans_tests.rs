@@ -411,6 +411,8 @@ fn exports_of_telemetry_are_left_out_unless_asked_for() {
             assert_eq!(left_out(|it| it.selection.telemetry = true, &export), None);
         }
     }
+    let own = with("POST /v1/traces HTTP/1.1\r\nContent-Type: application/json\r\nUser-Agent: network-agent/1\r\n\r\n");
+    assert_eq!(left_out(|it| it.selection.telemetry = true, &own), Some(LeftOut::Telemetry));
     for other in [
         otlp("GET /v1/traces", "application/json"),
         otlp("POST /v1/traces/7", "application/json"),

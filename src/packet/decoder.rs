@@ -5,7 +5,7 @@ use etherparse::{EtherType, ip_number};
 use super::captured::Captured;
 use super::fragment::Fragments;
 use super::ip::IpPart;
-use super::{Discard, PacketCounters, RawPacket, SegmentSink, frame, ip, tcp, tunnel};
+use super::{Discard, PacketCounters, RawPacket, SegmentSink, frame, ip, plain, tcp, tunnel};
 use crate::time::Timestamp;
 
 /// Tunnels within each other that are followed. Overlays on overlays need two; stops packets made to be unwrapped
@@ -51,6 +51,10 @@ impl Decoder {
         self.counters.wire_bytes += bytes.length() as u64;
         self.fragments.expire(packet.at);
         let walked = frame::open(packet, bytes).and_then(|(layer, interface)| {
+            if let Some(segment) = plain::segment(&layer, packet.at, interface) {
+                sink.segment(&segment);
+                return Ok(());
+            }
             let context = Context { at: packet.at, interface };
             self.walk(layer, context, 0, sink)
         });

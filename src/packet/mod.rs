@@ -10,6 +10,7 @@ mod fragment;
 mod frame;
 mod ip;
 mod link;
+mod plain;
 mod sequence;
 mod tcp;
 mod tunnel;

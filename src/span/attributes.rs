@@ -31,7 +31,7 @@ impl<'a> Attributes<'a> {
 
     /// Bytes from the wire; what is not UTF-8 becomes U+FFFD.
     pub(super) fn bytes(&mut self, key: impl Into<Cow<'a, str>>, bytes: &'a [u8]) {
-        self.text(key, String::from_utf8_lossy(bytes));
+        self.text(key, lossy(bytes));
     }
 
     pub(super) fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: impl Iterator<Item = Cow<'a, str>>) {
@@ -84,22 +84,53 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// Bytes from the wire; what is not UTF-8 becomes U+FFFD. Most of it is, which is found faster.
+pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(bytes),
+    }
+}
+
 /// As [`IpAddr`] is displayed; IPv4 without its detours, because a span has four of them.
 pub(super) fn text_of(address: IpAddr) -> String {
     let IpAddr::V4(address) = address else { return address.to_string() };
-    let mut text = String::with_capacity("255.255.255.255".len());
-    for (place, byte) in address.octets().into_iter().enumerate() {
-        if place > 0 {
-            text.push('.');
+    let mut text = [b'.'; 16];
+    let mut end = 0;
+    for byte in address.octets() {
+        let digits = DECIMAL.get(usize::from(byte)).unwrap_or(&[b'0'; 3]);
+        let length = if byte < 10 { 1 } else { 2 + usize::from(byte >= 100) };
+        if let Some(place) = text.get_mut(end..end + 3) {
+            place.copy_from_slice(digits);
         }
-        for (least, unit) in [(100, 100), (10, 10), (0, 1)] {
-            if byte >= least {
-                text.push(char::from(b'0' + byte / unit % 10));
-            }
+        if let Some(dot) = text.get_mut(end + length) {
+            *dot = b'.';
         }
+        end += length + 1;
     }
-    text
+    std::str::from_utf8(text.get(..end - 1).unwrap_or_default()).unwrap_or_default().to_owned()
 }
+
+/// The digits of each byte, and whatever behind them.
+const DECIMAL: [[u8; 3]; 256] = {
+    let mut digits = [[b'0'; 3]; 256];
+    let mut byte = 0_u8;
+    loop {
+        let (hundreds, tens, ones) = (b'0' + byte / 100, b'0' + byte / 10 % 10, b'0' + byte % 10);
+        #[expect(clippy::indexing_slicing, reason = "there is a place for every byte")]
+        {
+            digits[byte as usize] = match byte {
+                0..10 => [ones; 3],
+                10..100 => [tens, ones, ones],
+                _ => [hundreds, tens, ones],
+            };
+        }
+        if byte == u8::MAX {
+            break digits;
+        }
+        byte += 1;
+    }
+};
 
 #[cfg(test)]
 mod tests {

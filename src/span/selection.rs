@@ -86,7 +86,7 @@ impl Selection {
         if ends.pods().any(|pod| pod.template.left_out) {
             return Some(LeftOut::Annotation);
         }
-        if !self.telemetry && exports_telemetry(exchange, path) {
+        if exports_telemetry(exchange, path) && (!self.telemetry || is_own(exchange)) {
             return Some(LeftOut::Telemetry);
         }
         LeftOut::ALL.into_iter().find(|reason| {
@@ -129,6 +129,11 @@ fn exports_telemetry(exchange: &Exchange, path: &str) -> bool {
     head.method() == b"POST"
         && SIGNALS.iter().any(|signal| path.ends_with(signal))
         && head.header("content-type").is_some_and(is_otlp)
+}
+
+/// Whether an agent sends it: a span of each would be exported, whatever was asked for.
+fn is_own(exchange: &Exchange) -> bool {
+    exchange.request.head.header("user-agent").is_some_and(|agent| agent.starts_with(b"network-agent/"))
 }
 
 fn any<T>(list: &[T], is: impl Fn(&T) -> bool) -> Option<bool> {

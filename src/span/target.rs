@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::attributes::lossy;
 use super::redact;
 use crate::http::RequestHead;
 
@@ -30,7 +31,8 @@ impl<'a> Target<'a> {
         if head.method() == b"CONNECT" {
             return Self::new(None, target, b"");
         }
-        match split_at(target, b"://") {
+        let absolute = if target.starts_with(b"/") { None } else { split_at_text(target, b"://") };
+        match absolute {
             Some((scheme, rest)) if is_scheme(scheme) => {
                 let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
                 let (authority, rest) = rest.split_at(end);
@@ -65,8 +67,8 @@ impl<'a> Target<'a> {
     }
 
     fn new(scheme: Option<&'a [u8]>, authority: &'a [u8], rest: &'a [u8]) -> Self {
-        let rest = split_at(rest, b"#").map_or(rest, |(before, _)| before);
-        let (path, query) = split_at(rest, b"?").map_or((rest, None), |(path, query)| (path, Some(query)));
+        let rest = split_at(rest, b'#').map_or(rest, |(before, _)| before);
+        let (path, query) = split_at(rest, b'?').map_or((rest, None), |(path, query)| (path, Some(query)));
         let path = if path.is_empty() && scheme.is_some() { b"/" } else { path };
         let (authority, has_userinfo) = match authority.iter().rposition(|byte| *byte == b'@') {
             Some(at) => (authority.get(at + 1..).unwrap_or_default(), true),
@@ -75,10 +77,10 @@ impl<'a> Target<'a> {
         let (host, port) = host_and_port(authority);
         Self {
             scheme: scheme.map(|scheme| Cow::Owned(String::from_utf8_lossy(scheme).to_ascii_lowercase())),
-            host: Some(String::from_utf8_lossy(host)).filter(|host| !host.is_empty()),
+            host: Some(lossy(host)).filter(|host| !host.is_empty()),
             port,
-            path: String::from_utf8_lossy(path),
-            query: query.map(|query| redact::query(String::from_utf8_lossy(query))),
+            path: lossy(path),
+            query: query.map(|query| redact::query(lossy(query))),
             has_userinfo,
         }
     }
@@ -97,13 +99,12 @@ pub(super) fn default_port(scheme: &str) -> Option<u16> {
 pub(super) fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
     let authority = authority.trim_ascii();
     if let Some(rest) = authority.strip_prefix(b"[") {
-        let Some((host, rest)) = split_at(rest, b"]") else { return (authority, None) };
+        let Some((host, rest)) = split_at(rest, b']') else { return (authority, None) };
         return (host, rest.strip_prefix(b":").and_then(port));
     }
-    let colons = memchr::memchr_iter(b':', authority).count();
-    match split_at(authority, b":") {
+    match split_at(authority, b':') {
         // More than one colon: an IPv6 address without its brackets.
-        Some((host, rest)) if colons == 1 => (host, port(rest)),
+        Some((host, rest)) if !rest.contains(&b':') => (host, port(rest)),
         _ => (authority, None),
     }
 }
@@ -118,7 +119,12 @@ fn is_scheme(bytes: &[u8]) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
 }
 
-fn split_at<'a>(bytes: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+fn split_at(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
+    let place = memchr::memchr(separator, bytes)?;
+    Some((bytes.get(..place)?, bytes.get(place + 1..)?))
+}
+
+fn split_at_text<'a>(bytes: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     let place = memchr::memmem::find(bytes, separator)?;
     Some((bytes.get(..place)?, bytes.get(place + separator.len()..)?))
 }

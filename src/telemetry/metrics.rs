@@ -317,7 +317,7 @@ impl Told {
             Protocol::Grpc => over_grpc(config, timeout)?,
             Protocol::HttpProtobuf => over_http(config, timeout)?,
         };
-        let destination = destination.endpoint.to_string().trim_end_matches('/').to_owned();
+        let destination = destination.shown();
         Ok(Self { exporter, destination, failing: AtomicBool::new(false) })
     }
 }

@@ -1,11 +1,16 @@
 //! The agent capturing live what a stream sends over a pair of interfaces: live traffic does not wait, as a file does.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::{ChildStdin, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::laboratory::web::{beside, metrics, python};
 use crate::laboratory::{Agent, Namespace, Running, exists, join, skip, wait_for};
 use crate::process::{Protocol, Setup};
+
+/// How long the next spans may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two namespaces with a Collector for one of them; none where they cannot be had.
 pub struct Place {
@@ -42,13 +47,16 @@ impl Place {
         // An agent that has begun a moment ago may not answer yet.
         let ask = || self.near.command("curl").args(["--silent", "http://127.0.0.1:9464/livez"]).status().unwrap();
         wait_for("the agent to answer", || ask().success());
+        let mut now = HashMap::new();
         let mut exported = 0;
         while exported < spans {
-            let before = exported;
-            wait_for("more spans to be acknowledged", || {
-                exported = metrics(&self.near)["export_spans_exported"];
-                exported > before
-            });
+            let begun = Instant::now();
+            while now.get("export_spans_exported").is_none_or(|now| *now == exported) {
+                assert!(begun.elapsed() < PATIENCE, "{exported} of {spans} are exported, and no more come: {now:?}");
+                std::thread::sleep(Duration::from_millis(50));
+                now = metrics(&self.near);
+            }
+            exported = now["export_spans_exported"];
         }
     }
 

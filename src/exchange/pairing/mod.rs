@@ -310,6 +310,10 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         }
         let incomplete = !head.is_complete();
         self.pairing.head_bytes += head.bytes().len();
+        if self.pairing.open.capacity() == 0 {
+            // Most clients wait for each answer: room for one, not for the four that a list begins with.
+            self.pairing.open.reserve_exact(1);
+        }
         self.pairing.open.push_back(Open {
             head,
             mark: *mark,

@@ -11,7 +11,7 @@ use super::explain::Destination;
 use super::generated::opentelemetry::proto::collector::trace::v1::ExportTraceServiceResponse;
 use super::grpc::GrpcTransport;
 use super::http::{HttpFailure, HttpTransport};
-use super::retry::{Verdict, classify, classify_answer};
+use super::retry::{Verdict, classify, classify_answer, is_of_transport};
 use super::tls::Certificates;
 use super::{Compression, OtlpConfig, Protocol, honeycomb, split};
 use crate::export::batch::Batch;
@@ -30,6 +30,8 @@ struct Shared {
     transport: Transport,
     /// As they were read last.
     certificates: Mutex<Certificates>,
+    /// Why they could not be read again, as it was told last.
+    unread: Mutex<Option<String>>,
     /// The server does not know zstd.
     without_zstd: AtomicBool,
     timeout: Option<Duration>,
@@ -66,6 +68,7 @@ impl OtlpExporter {
             destination: Destination::new(config),
             transport,
             certificates: Mutex::new(certificates),
+            unread: Mutex::default(),
             without_zstd: AtomicBool::new(false),
             timeout: (!config.timeout.is_zero()).then_some(config.timeout),
             config: config.clone(),
@@ -130,7 +133,7 @@ impl OtlpExporter {
             Transport::Grpc(grpc) => grpc.send(bytes, compression).await.map_err(|status| Unsent {
                 verdict: classify(&status),
                 reason: destination.explain_status(&status),
-                by_transport: std::error::Error::source(&status).is_some(),
+                by_transport: is_of_transport(&status),
             }),
             Transport::Http(http) => http.send(bytes, compression).await.map_err(|failure| match failure {
                 HttpFailure::Answer(answer) => Unsent {
@@ -158,9 +161,17 @@ impl OtlpExporter {
     /// name may have another address by now; TCP alone takes a quarter of an hour to notice. Certificates may have been
     /// renewed on the disk; while they cannot be used the ones from before are.
     fn reconnect(&self) {
-        let Shared { config, certificates, transport, .. } = &*self.shared;
+        let Shared { config, certificates, transport, destination, unread, .. } = &*self.shared;
         let mut known = certificates.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = Certificates::read(config).ok().filter(|read| *read != *known);
+        let read = Certificates::read(config);
+        let fault = read.as_ref().err().map(ToString::to_string);
+        let mut told = unread.lock().unwrap_or_else(PoisonError::into_inner);
+        if fault.is_some() && *told != fault {
+            let fault = fault.clone().unwrap_or_default();
+            tracing::warn!("{fault}; connections to {} are tried with what it held before.", destination.endpoint());
+        }
+        *told = fault;
+        let read = read.ok().filter(|read| *read != *known);
         match transport {
             Transport::Grpc(grpc) => {
                 let changed = read.as_ref().and_then(|read| endpoint(config, read).ok());

@@ -1,6 +1,6 @@
 //! `Span` → OTLP bytes, and many of them → one `ExportTraceServiceRequest`, without a message in between.
 //!
-//! Lengths are computed before they are written: a first pass over a span adds up sizes, a second one copies.
+//! A span is written in one pass; its own length, which stands before it, is put in when it is known.
 //! Fields stand in the order of their numbers, defaults are left out: the bytes are those that `prost` writes.
 
 use prost::encoding::{self, WireType, encode_varint, encoded_len_varint};
@@ -65,9 +65,24 @@ impl Format for OtlpFormat {
 
 /// Appends `span` as an element of `ScopeSpans.spans`, with its key and length. Allocates only to grow `buffer`.
 pub fn encode_span(span: &Span<'_>, buffer: &mut Vec<u8>) {
-    let length = span_length(span);
-    buffer.reserve(delimited_length(2, length));
-    delimited(2, length, buffer);
+    // Nearly every span is as long as two bytes can say; the rest is moved.
+    const LENGTH: usize = 2;
+    let key = buffer.len();
+    buffer.extend_from_slice(&[delimited_key(2), 0, 0]);
+    let start = buffer.len();
+    encode_fields(span, buffer);
+    let length = buffer.len() - start;
+    if let (0x80..0x4000, Some(place)) = (length, buffer.get_mut(key + 1..start)) {
+        let [low, high, ..] = length.to_le_bytes();
+        place.copy_from_slice(&[low | 0x80, high << 1 | low >> 7]);
+        return;
+    }
+    let mut prefix = Vec::with_capacity(LENGTH);
+    encode_varint(length as u64, &mut prefix);
+    buffer.splice(key + 1..start, prefix);
+}
+
+fn encode_fields(span: &Span<'_>, buffer: &mut Vec<u8>) {
     bytes(1, &span.trace_id, buffer);
     bytes(2, &span.span_id, buffer);
     text(3, &span.trace_state, buffer);
@@ -96,33 +111,75 @@ pub fn encode_span(span: &Span<'_>, buffer: &mut Vec<u8>) {
 /// A status is its code alone: one byte of key, one of value.
 const STATUS_LENGTH: usize = 2;
 
-fn span_length(span: &Span<'_>) -> usize {
-    let attributes: usize =
-        span.attributes.iter().map(|attribute| delimited_length(9, attribute_length(attribute))).sum();
-    delimited_length(1, span.trace_id.len())
-        + delimited_length(2, span.span_id.len())
-        + text_length(3, &span.trace_state)
-        + span.parent.map_or(0, |parent| delimited_length(4, parent.len()))
-        + text_length(5, &span.name)
-        + encoding::int32::encoded_len(6, &(span.kind as i32))
-        + time_length(7, span.start.as_nanos())
-        + time_length(8, span.end.as_nanos())
-        + attributes
-        + if span.dropped_attributes == 0 { 0 } else { encoding::uint32::encoded_len(10, &span.dropped_attributes) }
-        + if span.status == Status::Unset { 0 } else { delimited_length(15, STATUS_LENGTH) }
-        + if span.flags == 0 { 0 } else { encoding::fixed32::encoded_len(16, &span.flags) }
+/// The key of a length-delimited field below 16.
+const fn delimited_key(tag: u8) -> u8 {
+    tag << 3 | WireType::LengthDelimited as u8
 }
 
 /// Appends a `KeyValue` as field `tag`.
-pub(super) fn encode_attribute(tag: u32, attribute: &Attribute<'_>, buffer: &mut Vec<u8>) {
+#[inline]
+fn encode_attribute(tag: u8, attribute: &Attribute<'_>, buffer: &mut Vec<u8>) {
+    let key = attribute.key.as_bytes();
+    let is_short = match &attribute.value {
+        Value::String(string) => encode_short_text(tag, key, string.as_bytes(), buffer),
+        Value::Int(number) => encode_short_int(tag, key, *number, buffer),
+        _ => false,
+    };
+    if !is_short {
+        encode_any_attribute(tag, attribute, buffer);
+    }
+}
+
+/// Appends a `KeyValue` whose lengths are a byte each, as those of most are; tells whether it did.
+#[inline]
+fn encode_short_text(tag: u8, key: &[u8], text: &[u8], buffer: &mut Vec<u8>) -> bool {
+    let (Ok(key_length @ 1..), Ok(text_length), Ok(length @ ..0x80)) =
+        (u8::try_from(key.len()), u8::try_from(text.len()), u8::try_from(key.len() + text.len() + 6))
+    else {
+        return false;
+    };
+    buffer.reserve(key.len() + text.len() + 8);
+    buffer.extend_from_slice(&[delimited_key(tag), length, delimited_key(1), key_length]);
+    buffer.extend_from_slice(key);
+    buffer.extend_from_slice(&[delimited_key(2), text_length + 2, delimited_key(1), text_length]);
+    buffer.extend_from_slice(text);
+    true
+}
+
+/// As [`encode_short_text`].
+#[inline]
+fn encode_short_int(tag: u8, key: &[u8], number: i64, buffer: &mut Vec<u8>) -> bool {
+    /// Key and varint wire type of `AnyValue.int_value`.
+    const INT_VALUE: u8 = 3 << 3;
+    let Ok(number @ ..0x20_0000) = u64::try_from(number) else { return false };
+    let [a, b, c, ..] = number.to_le_bytes();
+    // Seven bits each, the lowest first.
+    let digits = [a & 0x7f, (b << 1 | a >> 7) & 0x7f, (c << 2 | b >> 6) & 0x7f];
+    let (digits, count): ([u8; 3], u8) = match digits {
+        [a, 0, 0] => ([a, 0, 0], 1),
+        [a, b, 0] => ([a | 0x80, b, 0], 2),
+        [a, b, c] => ([a | 0x80, b | 0x80, c], 3),
+    };
+    let (Ok(key_length @ 1..), Ok(length @ ..0x7d)) = (u8::try_from(key.len()), u8::try_from(key.len() + 5)) else {
+        return false;
+    };
+    buffer.reserve(key.len() + 10);
+    buffer.extend_from_slice(&[delimited_key(tag), length + count, delimited_key(1), key_length]);
+    buffer.extend_from_slice(key);
+    buffer.extend_from_slice(&[delimited_key(2), count + 1, INT_VALUE]);
+    buffer.extend_from_slice(digits.get(..usize::from(count)).unwrap_or_default());
+    true
+}
+
+fn encode_any_attribute(tag: u8, attribute: &Attribute<'_>, buffer: &mut Vec<u8>) {
     let value = value_length(&attribute.value);
-    delimited(tag, text_length(1, &attribute.key) + delimited_length(2, value), buffer);
+    delimited(u32::from(tag), text_length(1, &attribute.key) + delimited_length(2, value), buffer);
     text(1, &attribute.key, buffer);
     delimited(2, value, buffer);
     encode_value(&attribute.value, buffer);
 }
 
-pub(super) fn attribute_length(attribute: &Attribute<'_>) -> usize {
+fn attribute_length(attribute: &Attribute<'_>) -> usize {
     text_length(1, &attribute.key) + delimited_length(2, value_length(&attribute.value))
 }
 
@@ -228,11 +285,6 @@ fn time(tag: u32, nanos: u64, buffer: &mut Vec<u8>) {
     if nanos != 0 {
         encoding::fixed64::encode(tag, &nanos, buffer);
     }
-}
-
-#[inline]
-fn time_length(tag: u32, nanos: u64) -> usize {
-    if nanos == 0 { 0 } else { encoding::fixed64::encoded_len(tag, &nanos) }
 }
 
 #[cfg(test)]

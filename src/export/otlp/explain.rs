@@ -7,7 +7,7 @@ use http::StatusCode;
 use tonic::{Code, Status};
 
 use super::http::Answer;
-use super::{OtlpConfig, Protocol};
+use super::{OtlpConfig, Protocol, Secret};
 
 /// What is needed to speak about a destination without telling its secrets.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub(super) struct Destination {
     /// Whether a certificate is shown to it.
     shows_certificate: bool,
     /// Never to be repeated, even when the server does.
-    secrets: Vec<super::Secret>,
+    secrets: Vec<Secret>,
 }
 
 impl Destination {
@@ -40,7 +40,7 @@ impl Destination {
             path: if config.protocol == Protocol::Grpc { String::new() } else { config.endpoint.path().to_owned() },
             proxy: config.proxy.as_ref().map(|proxy| proxy.uri.to_string().trim_end_matches('/').to_owned()),
             shows_certificate: config.client_identity.is_some(),
-            secrets: config.headers.iter().map(|(_, value)| value.clone()).collect(),
+            secrets: secrets(config),
         }
     }
 
@@ -123,6 +123,7 @@ impl Destination {
     /// Why no connection came about, or why it broke.
     pub(super) fn explain_transport(&self, error: &(dyn Error + 'static)) -> String {
         let (kind, deepest) = root_cause(error);
+        let deepest = self.clean(&deepest);
         let Self { endpoint, variable, .. } = self;
         let has = |word: &str| deepest.contains(word);
         if let Some(proxy) = &self.proxy
@@ -171,15 +172,20 @@ impl Destination {
 
     /// A server's own words, in parentheses: on one line, of bearable length, without the secrets it may repeat.
     pub(super) fn quote(&self, message: &str) -> String {
+        let words = self.clean(message);
+        if words.is_empty() { String::new() } else { format!(" (\"{words}\")") }
+    }
+
+    /// Words that somebody else may have chosen, likewise.
+    fn clean(&self, message: &str) -> String {
         const LONGEST: usize = 300;
         let mut message = message.to_owned();
-        for secret in self.secrets.iter().filter(|secret| !secret.reveal().is_empty()) {
+        for secret in &self.secrets {
             message = message.replace(secret.reveal(), "********");
         }
         let words: String =
             message.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).take(LONGEST).collect();
-        let words = words.trim();
-        if words.is_empty() { String::new() } else { format!(" (\"{words}\")") }
+        words.trim().to_owned()
     }
 }
 
@@ -189,6 +195,18 @@ fn was_closed(kind: Option<io::ErrorKind>, deepest: &str) -> bool {
 
     matches!(kind, Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof))
         || ["closed", "broken pipe", "reset"].iter().any(|word| deepest.contains(word))
+}
+
+/// Every value that is sent, and every word of it: `Bearer` and its token are two. What is short is no secret, and may be a
+/// part of any sentence.
+fn secrets(config: &OtlpConfig) -> Vec<Secret> {
+    const SHORTEST: usize = 6;
+    let values = config.headers.iter().map(|(_, value)| value.reveal());
+    let words = values.clone().flat_map(|value| value.split([' ', ',', '=', ':']));
+    let mut secrets: Vec<&str> = values.chain(words).filter(|word| word.len() >= SHORTEST).collect();
+    // The longest first: a part of it that is replaced would leave the rest.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.into_iter().map(Secret::new).collect()
 }
 
 /// What is wrong with the tunnel through a proxy, if that is what is wrong.
@@ -251,10 +269,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::export::otlp::{Compression, Secret};
+    use crate::export::otlp::Compression;
 
     fn destination(endpoint: &str) -> Destination {
-        Destination::new(&OtlpConfig {
+        Destination::new(&config(endpoint))
+    }
+
+    fn config(endpoint: &str) -> OtlpConfig {
+        OtlpConfig {
             endpoint: endpoint.parse().unwrap(),
             protocol: Protocol::Grpc,
             proxy: None,
@@ -264,7 +286,7 @@ mod tests {
             certificate: None,
             client_identity: None,
             concurrency: 1,
-        })
+        }
     }
 
     #[test]
@@ -302,6 +324,19 @@ mod tests {
         assert!(sentence.contains("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"), "{sentence}");
         let sentence = destination("http://host:1").explain_transport(&error);
         assert!(!sentence.contains("CERTIFICATE"), "{sentence}");
+    }
+
+    #[test]
+    fn a_token_is_not_repeated_without_its_scheme_either() {
+        let mut config = config("http://host:1");
+        config.headers =
+            vec![("authorization".into(), Secret::new("Bearer abc.def-123")), ("x-tenant".into(), Secret::new("1"))];
+        let status = Status::internal("token 'abc.def-123' expired 1 hour ago");
+        let sentence = Destination::new(&config).explain_status(&status);
+        assert!(sentence.contains("token '********' expired 1 hour ago"), "{sentence}");
+        let gone = io::Error::other("GOAWAY: abc.def-123");
+        let sentence = Destination::new(&config).explain_transport(&gone);
+        assert!(!sentence.contains("abc.def-123"), "{sentence}");
     }
 
     #[test]

@@ -11,7 +11,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use prost::Message as _;
 
 use super::connection::{self, HttpClient, headers, http_client};
-use super::generated::opentelemetry::proto::collector::trace::v1::ExportTraceServiceResponse;
+use super::generated::opentelemetry::proto::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceResponse,
+};
 use super::tls::Certificates;
 use super::{Compression, OtlpConfig};
 use crate::export::ExportError;
@@ -66,13 +68,10 @@ impl HttpTransport {
         if !head.status.is_success() {
             return Err(HttpFailure::Answer(answer(head.status, &head.headers, &body)));
         }
-        // A proxy in between may answer 200 with a page: the spans are not known to have been taken, and not known to be
-        // unwelcome either. OTLP wants the message; servers that answer nothing are taken to mean success.
-        if head.headers.get(CONTENT_TYPE).is_some_and(|kind| kind == PROTOBUF) {
-            let fault = |error| HttpFailure::Transport(format!("the response is no OTLP message: {error}").into());
-            return ExportTraceServiceResponse::decode(body).map_err(fault);
-        }
-        Ok(ExportTraceServiceResponse::default())
+        taken(media_type(&head.headers), &body).ok_or_else(|| {
+            let message = "a page, where OTLP answers with a message".to_owned();
+            HttpFailure::Answer(Answer { status: head.status, wait: None, message })
+        })
     }
 
     async fn post(&self, bytes: Bytes, compression: Compression) -> Result<Response<Bytes>, HttpFailure> {
@@ -118,9 +117,44 @@ fn compress(bytes: Bytes, compression: Compression) -> std::io::Result<(Option<&
     })
 }
 
+/// The media type without its parameters (RFC 9110 §8.3.1).
+fn media_type(headers: &HeaderMap) -> &str {
+    let whole = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    whole.split(';').next().unwrap_or_default().trim()
+}
+
+/// What a server says of spans that it took; `None` when it is no server of OTLP that answers, such as a page to log in. An
+/// answer that cannot be read does not undo that they were taken.
+fn taken(kind: &str, body: &Bytes) -> Option<ExportTraceServiceResponse> {
+    let unread = |error: &dyn std::fmt::Display| {
+        tracing::debug!("The answer to spans that were taken cannot be read: {error}.");
+        ExportTraceServiceResponse::default()
+    };
+    match kind.to_ascii_lowercase().as_str() {
+        "application/x-protobuf" => {
+            Some(ExportTraceServiceResponse::decode(body.clone()).unwrap_or_else(|error| unread(&error)))
+        }
+        "application/json" => Some(from_json(body).unwrap_or_default()),
+        "text/html" if !body.is_empty() => None,
+        _ => Some(ExportTraceServiceResponse::default()),
+    }
+}
+
+/// The JSON mapping of the answer: 64-bit numbers may be strings.
+fn from_json(body: &Bytes) -> Option<ExportTraceServiceResponse> {
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    let partial = answer.get("partialSuccess")?;
+    let rejected = partial.get("rejectedSpans");
+    let rejected_spans = rejected.and_then(|it| it.as_i64().or_else(|| it.as_str()?.parse().ok())).unwrap_or(0);
+    let error_message = partial.get("errorMessage").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    Some(ExportTraceServiceResponse {
+        partial_success: Some(ExportTracePartialSuccess { rejected_spans, error_message }),
+    })
+}
+
 fn answer(status: StatusCode, headers: &HeaderMap, body: &Bytes) -> Answer {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let message = if headers.get(CONTENT_TYPE).is_some_and(|kind| kind == PROTOBUF) {
+    let message = if media_type(headers).eq_ignore_ascii_case("application/x-protobuf") {
         tonic_types::Status::decode(body.clone()).map(|status| status.message).unwrap_or_default()
     } else if status.is_redirection() {
         text(LOCATION).map(|place| format!("moved to {place}")).unwrap_or_default()

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::USER_AGENT as USER_AGENT_HEADER;
+use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use opentelemetry_http::HttpError;
 
 use super::OtlpConfig;
-use super::connection::{HttpClient, http_client};
+use super::connection::{HttpClient, USER_AGENT, http_client};
 use super::http::fetch;
 use super::tls::Certificates;
 use crate::export::ExportError;
@@ -37,7 +38,9 @@ impl MetricsClient {
 impl opentelemetry_http::HttpClient for MetricsClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (client, timeout) = (self.client.clone(), self.timeout);
-        let request = request.map(Full::new);
+        let mut request = request.map(Full::new);
+        // It is ours, and known by this name where its packets are seen.
+        request.headers_mut().insert(USER_AGENT_HEADER, HeaderValue::from_static(USER_AGENT));
         self.runtime.spawn(async move { tokio::time::timeout(timeout, fetch(&client, request)).await }).await??
     }
 }

@@ -61,6 +61,14 @@ impl OtlpConfig {
         self.endpoint.scheme_str() == Some("https")
     }
 
+    /// The endpoint as it may be shown: without a user and without a query, which may hold a key.
+    pub fn shown(&self) -> String {
+        let authority = self.endpoint.authority().map_or("", |authority| authority.as_str());
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let scheme = self.endpoint.scheme_str().unwrap_or("https");
+        format!("{scheme}://{host}{}", self.endpoint.path()).trim_end_matches('/').to_owned()
+    }
+
     /// Whether it is Honeycomb.
     pub fn is_honeycomb(&self) -> bool {
         self.endpoint.host().is_some_and(is_honeycomb)

@@ -25,10 +25,11 @@ pub(super) enum Verdict {
 /// The OTLP specification's table ("Failures", OTLP/gRPC), and what it leaves to the client: an error of the
 /// transport, which has a source where a server's answer has none, says nothing about the batch.
 pub(super) fn classify(status: &Status) -> Verdict {
-    let wait = status.get_details_retry_info().and_then(|info| info.retry_delay);
-    let from_transport = std::error::Error::source(status).is_some();
+    let asked = status.get_details_retry_info();
+    let wait = asked.as_ref().and_then(|info| info.retry_delay);
+    let from_transport = is_of_transport(status);
     match status.code() {
-        Code::ResourceExhausted | Code::OutOfRange if wait.is_none() && is_about_size(status.message()) => {
+        Code::ResourceExhausted | Code::OutOfRange if asked.is_none() && is_about_size(status.message()) => {
             Verdict::TooLarge
         }
         Code::Cancelled
@@ -37,7 +38,7 @@ pub(super) fn classify(status: &Status) -> Verdict {
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => Verdict::Retry { wait },
-        Code::ResourceExhausted if wait.is_some() => Verdict::Retry { wait },
+        Code::ResourceExhausted if asked.is_some() => Verdict::Retry { wait },
         // GOAWAY and resets arrive with these codes: an ageing connection, or a peer that calls for calm.
         Code::Unknown | Code::Internal | Code::ResourceExhausted if from_transport => Verdict::Retry { wait: None },
         Code::Unimplemented => Verdict::Unknown,
@@ -45,11 +46,18 @@ pub(super) fn classify(status: &Status) -> Verdict {
     }
 }
 
+/// Whether the status was made on this side: it has a source, or the answer broke off before its end, as when a proxy in
+/// between gives up.
+pub(super) fn is_of_transport(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
+        || status.code() == Code::Unknown && status.message().contains("missing grpc-status trailer")
+}
+
 /// How the implementations of gRPC say that a message is larger than they take (grpc-go, grpc-java, tonic); there is no
 /// code for it, and one of them uses a code that asks for the same batch again.
 fn is_about_size(message: &str) -> bool {
     let message = message.to_ascii_lowercase();
-    ["larger than max", "exceeds maximum", "length too large", "message too large"]
+    ["larger than max", "exceeds maximum size", "length too large", "message too large"]
         .iter()
         .any(|words| message.contains(words))
 }
@@ -63,6 +71,8 @@ pub(super) fn classify_answer(answer: &Answer) -> Verdict {
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => Verdict::Retry { wait: answer.wait },
         StatusCode::PAYLOAD_TOO_LARGE => Verdict::TooLarge,
+        // Somebody else than the server answers, and may let it answer later.
+        status if status.is_success() => Verdict::Retry { wait: None },
         StatusCode::UNSUPPORTED_MEDIA_TYPE | StatusCode::BAD_REQUEST => Verdict::Unknown,
         _ => Verdict::Refuse,
     }
@@ -159,6 +169,18 @@ mod tests {
     }
 
     #[test]
+    fn to_say_that_there_is_a_time_is_enough() {
+        let status = Status::with_error_details(Code::ResourceExhausted, "", ErrorDetails::with_retry_info(None));
+        assert_eq!(classify(&status), RETRY);
+    }
+
+    #[test]
+    fn an_answer_that_a_proxy_cut_off_says_nothing_about_the_batch() {
+        let status = Status::unknown("protocol error: missing grpc-status trailer, HTTP status code 200");
+        assert_eq!(classify(&status), RETRY);
+    }
+
+    #[test]
     fn a_transport_error_says_nothing_about_the_batch() {
         for code in [Code::Unknown, Code::Internal, Code::ResourceExhausted] {
             let mut status = Status::new(code, "");
@@ -189,6 +211,7 @@ mod tests {
             let wanted = match status.as_u16() {
                 429 | 502 | 503 | 504 => Verdict::Retry { wait },
                 413 => Verdict::TooLarge,
+                200..300 => RETRY,
                 400 | 415 => Verdict::Unknown,
                 _ => Verdict::Refuse,
             };

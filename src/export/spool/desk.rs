@@ -58,6 +58,8 @@ pub(in crate::export) struct Desk {
 }
 
 impl Desk {
+    /// A burst must find room before the disk can begin.
+    const LEAST_WRITING: usize = 8 << 20;
     /// The most that may wait to be written, whatever may wait in memory.
     const MOST_WRITING: usize = 16 << 20;
     /// How long a disk that failed is left alone.
@@ -72,7 +74,7 @@ impl Desk {
             work: JoinSet::new(),
             has_unread: !spool.is_read(),
             room: spool.room(),
-            most_writing: queue_bytes.min(Self::MOST_WRITING),
+            most_writing: queue_bytes.clamp(Self::LEAST_WRITING, Self::MOST_WRITING),
             broken_until: None,
             spool: Arc::new(Mutex::new(spool)),
         }

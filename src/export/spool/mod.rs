@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
+use nix::unistd::AccessFlags;
 
 use crate::export::ExportError;
 use crate::export::batch::Batch;
@@ -54,26 +55,33 @@ impl Spool {
     /// The largest segment: what is lost at once when the oldest has to go.
     const SEGMENT_BYTES: u64 = 8 << 20;
 
-    /// Opens the folder with what an earlier run has left in it.
+    /// Opens the folder with what an earlier run has left in it. `None` when the disk is full, or fails: that may pass, and is
+    /// no reason to capture nothing.
     ///
     /// # Errors
-    /// [`ExportError::Configuration`] when it cannot be used, or another agent has it.
-    pub fn open(config: &SpoolConfig) -> Result<Self, ExportError> {
-        let fault = |what: &str, error: &dyn std::fmt::Display| {
-            let folder = config.directory.display();
-            ExportError::Configuration(format!("AGENT_SPOOL_DIRECTORY={folder} {what}: {error}"))
-        };
-        let remedy = "cannot be used; make it a folder that the agent's user may write";
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&config.directory)
-            .map_err(|error| fault(remedy, &error))?;
-        let lock = Self::lock(&config.directory).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => fault("is in use", &"another agent has it; give each its own"),
-            _ => fault(remedy, &error),
-        })?;
-        let (segments, next_number) = Self::find(&config.directory).map_err(|error| fault(remedy, &error))?;
+    /// [`ExportError::Configuration`] when the folder cannot be used, or another agent has it.
+    pub fn open(config: &SpoolConfig) -> Result<Option<Self>, ExportError> {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match Self::open_folder(config) {
+            Ok(spool) => Ok(Some(spool)),
+            Err(error)
+                if matches!(error.kind(), StorageFull | QuotaExceeded | ReadOnlyFilesystem)
+                    || error.raw_os_error() == Some(libc::EIO) =>
+            {
+                let folder = config.directory.display();
+                tracing::warn!(
+                    "AGENT_SPOOL_DIRECTORY={folder} cannot be written: {error}; spans wait in memory alone."
+                );
+                Ok(None)
+            }
+            Err(error) => Err(fault(config, &error)),
+        }
+    }
+
+    fn open_folder(config: &SpoolConfig) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&config.directory)?;
+        let lock = Self::lock(&config.directory)?;
+        let (segments, next_number) = Self::find(&config.directory)?;
         Ok(Self {
             folder: config.directory.clone(),
             max_bytes: config.max_bytes,
@@ -82,6 +90,29 @@ impl Spool {
             next_number,
             _lock: lock,
         })
+    }
+
+    /// What is there, in one line, without a change to it.
+    ///
+    /// # Errors
+    /// [`ExportError::Configuration`] when the folder cannot be used.
+    pub fn look(config: &SpoolConfig) -> Result<String, ExportError> {
+        let there = config.directory.ancestors().find(|folder| folder.exists()).unwrap_or_else(|| Path::new("."));
+        if !there.is_dir() {
+            return Err(fault(config, &io::Error::from(io::ErrorKind::NotADirectory)));
+        }
+        nix::unistd::access(there, AccessFlags::W_OK | AccessFlags::X_OK)
+            .map_err(|error| fault(config, &io::Error::from(error)))?;
+        if there != config.directory {
+            return Ok("it will be made".to_owned());
+        }
+        let is_held =
+            File::open(there.join("lock")).is_ok_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err());
+        let files = std::fs::read_dir(there).map_err(|error| fault(config, &error))?.flatten();
+        let segments = files.filter(|file| Segment::number(&file.path()).is_some());
+        let bytes: u64 = segments.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+        let by = if is_held { ", and an agent that runs has it" } else { "" };
+        Ok(format!("{bytes} bytes wait in it{by}"))
     }
 
     fn lock(folder: &Path) -> io::Result<Flock<File>> {
@@ -264,6 +295,18 @@ impl Spool {
             tracing::debug!(%error, "The spool could not be synchronized.");
         }
     }
+}
+
+fn fault(config: &SpoolConfig, error: &io::Error) -> ExportError {
+    let folder = config.directory.display();
+    ExportError::Configuration(match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            format!("AGENT_SPOOL_DIRECTORY={folder} is in use: another agent has it; give each its own")
+        }
+        _ => format!(
+            "AGENT_SPOOL_DIRECTORY={folder} cannot be used; make it a folder that the agent's user may write: {error}"
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -344,7 +344,11 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             std::fs::write(&path, &damaged).unwrap();
-            let mut again = Segment::open(path.clone()).unwrap();
+            // Its beginning is left alone: it may be another program's.
+            let Ok(mut again) = Segment::open(path.clone()) else {
+                assert!(bit < 64);
+                continue;
+            };
             // Either it is known to be damaged, or it is done with, or the file ends before it.
             assert!(!matches!(again.read(), Ok(Some(_))), "bit {bit}");
         }

@@ -12,7 +12,7 @@ fn config(folder: &tempfile::TempDir, max_bytes: u64) -> SpoolConfig {
 }
 
 fn open(config: &SpoolConfig) -> Spool {
-    Spool::open(config).unwrap()
+    Spool::open(config).unwrap().unwrap()
 }
 
 fn batch(number: u64, size: usize) -> Batch {
@@ -104,6 +104,23 @@ fn a_folder_has_one_agent_at_a_time() {
     assert!(error.contains("AGENT_SPOOL_DIRECTORY=") && error.contains("another agent"), "{error}");
     drop(first);
     open(&config);
+}
+
+#[test]
+fn a_look_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder, 1 << 20);
+    assert_eq!(Spool::look(&config).unwrap(), "it will be made");
+    assert!(!config.directory.exists());
+    let mut spool = open(&config);
+    store(&mut spool, &batch(0, 76));
+    assert_eq!(Spool::look(&config).unwrap(), "100 bytes wait in it, and an agent that runs has it");
+    drop(spool);
+    std::fs::write(Segment::path(&config.directory, 5), "torn").unwrap();
+    assert_eq!(Spool::look(&config).unwrap(), "104 bytes wait in it");
+    assert_eq!(std::fs::read(Segment::path(&config.directory, 5)).unwrap(), b"torn");
+    let under_a_file = SpoolConfig { directory: Segment::path(&config.directory, 5).join("x"), ..config };
+    assert!(Spool::look(&under_a_file).unwrap_err().to_string().contains("may write"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use super::attributes::{Attributes, text_of};
+use super::attributes::{Attributes, lossy, text_of};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
 use super::target::{Target, default_port};
@@ -133,7 +133,7 @@ impl SpanBuilder {
             exchange,
             ends,
             kind,
-            method: String::from_utf8_lossy(head.method()),
+            method: lossy(head.method()),
             route,
             target,
             error: error_type(exchange, kind),
@@ -304,7 +304,7 @@ impl SpanBuilder {
         if is_secret_header(&keys.name) && !self.settings.unsafe_headers {
             list.texts(key, std::iter::once(Cow::Borrowed(REDACTED)));
         } else {
-            list.texts(key, values.map(String::from_utf8_lossy));
+            list.texts(key, values.map(lossy));
         }
     }
 
@@ -426,8 +426,12 @@ fn not_zero<const N: usize>(mut id: [u8; N]) -> [u8; N] {
 
 /// `K[0..8]` in hexadecimal.
 fn exchange_id(id: ExchangeId) -> String {
-    let start = id.0.first_chunk::<8>().map_or(0, |start| u64::from_be_bytes(*start));
-    format!("{start:016x}")
+    let nibbles = id.0.iter().take(8).flat_map(|byte| [byte >> 4, byte & 15]);
+    let mut digits = [0; 16];
+    for (digit, nibble) in digits.iter_mut().zip(nibbles) {
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+    }
+    std::str::from_utf8(&digits).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -164,7 +164,7 @@ impl Bench {
         let (stop, stopped) = watch::channel(false);
         let format = OtlpFormat::new(&Resource::default());
         let task = Task::new(Source(receiver, counters.clone()), format, destination, &config, Arc::clone(&counters));
-        let task = task.with_spool(settings.spool.as_ref().map(|spool| Spool::open(spool).unwrap()));
+        let task = task.with_spool(settings.spool.as_ref().map(|spool| Spool::open(spool).unwrap().unwrap()));
         Self { source: Some(source), calls, permits, stop, counters, task: tokio::spawn(task.run(stopped)) }
     }
 

@@ -162,7 +162,7 @@ async fn what_lost_its_place_on_the_disk_while_it_was_in_memory_is_written_again
 #[tokio::test]
 async fn a_batch_that_is_too_large_goes_in_parts_from_the_disk_too() {
     let folder = tempfile::tempdir().unwrap();
-    let script = [vec![Answer::Retry(None)], vec![Answer::TooLarge; 4], vec![Answer::Accept]].concat();
+    let script = [vec![Answer::Retry(None)], vec![Answer::TooLarge; 2], vec![Answer::Accept]].concat();
     let bench = Bench::start(script, &Settings { max_spans: 4, ..settings(&folder, 3) });
     for _ in 0..30 {
         bench.give_spans(4).await;

@@ -1,0 +1,136 @@
+//! One load → what each stage of the way costs, one after the other on one thread.
+
+use std::path::Path;
+use std::time::Duration;
+
+use network_agent::capture::{FileConfig, FileSource, PacketSource, Received};
+use network_agent::exchange::{Exchange, ExchangeSink};
+use network_agent::export::otlp::encode_span;
+use network_agent::packet::{Decoder, DecoderLimits, RawPacket, Segment, SegmentSink};
+use network_agent::pipeline::{Pipeline, PipelineConfig};
+use network_agent::span::{LocalAddresses, NoNames, SpanBuilder, SpanSettings};
+
+use crate::measure::{self, Process, allocations, best_of};
+use crate::traffic::Traffic;
+
+const RUNS: usize = 5;
+/// Bytes of a batch.
+const BATCH: usize = 1 << 20;
+
+/// What a load costs: processor time in nanoseconds, for all of it.
+pub struct Costs {
+    pub name: &'static str,
+    pub packets: u64,
+    pub exchanges: u64,
+    /// The floor: the file is read, and nothing else.
+    pub reading: u64,
+    /// The second floor: read, and every packet decoded.
+    pub decoding: u64,
+    /// All of the core, to exchanges.
+    pub core: u64,
+    /// To spans in OTLP.
+    pub encoded: u64,
+    /// Calls of the allocator on the way to exchanges, and to spans.
+    pub calls: (u64, u64),
+    /// The program, in all its threads.
+    pub process: Option<Process>,
+}
+
+/// Counts exchanges and drops them.
+#[derive(Default)]
+pub struct Count(pub u64);
+
+impl ExchangeSink for Count {
+    fn accept(&mut self, _exchange: Exchange) {
+        self.0 += 1;
+    }
+}
+
+/// Makes spans of exchanges, and bytes of spans.
+struct Encode {
+    builder: SpanBuilder,
+    buffer: Vec<u8>,
+    spans: u64,
+}
+
+impl ExchangeSink for Encode {
+    fn accept(&mut self, exchange: Exchange) {
+        if self.buffer.len() > BATCH {
+            self.buffer.clear();
+        }
+        let Self { builder, buffer, spans } = self;
+        let _ = builder.spans(&exchange, &Nowhere, &NoNames, &mut |span| {
+            encode_span(span, buffer);
+            *spans += 1;
+        });
+    }
+}
+
+/// No address is this machine's.
+struct Nowhere;
+
+impl LocalAddresses for Nowhere {
+    fn is_local(&self, _address: std::net::IpAddr) -> bool {
+        false
+    }
+
+    fn is_known(&self) -> bool {
+        false
+    }
+}
+
+struct NoSegments;
+
+impl SegmentSink for NoSegments {
+    fn segment(&mut self, segment: &Segment<'_>) {
+        std::hint::black_box(segment.sequence);
+    }
+}
+
+/// Measures all stages of `traffic`.
+pub fn measure(traffic: &Traffic, folder: &Path) -> Costs {
+    let file = folder.join("load.pcap");
+    std::fs::write(&file, &traffic.file).expect("the folder for temporary files can be written");
+    let mut packets = 0;
+    read(&file, &mut |_| packets += 1);
+    assert_eq!(packets, traffic.packets, "every packet is read");
+    let reading = best_of(RUNS, || read(&file, &mut |packet| _ = std::hint::black_box(packet.data.len())));
+    let decoding = best_of(RUNS, || {
+        let mut decoder = Decoder::new(DecoderLimits::default());
+        read(&file, &mut |packet| decoder.decode(packet, &mut NoSegments));
+    });
+    let core = || {
+        let mut count = Count::default();
+        replay(&file, &mut count);
+        assert_eq!(count.0, traffic.exchanges, "every exchange is found");
+    };
+    let encoded = || {
+        let builder = SpanBuilder::new(SpanSettings::default());
+        let mut encode = Encode { builder, buffer: Vec::new(), spans: 0 };
+        replay(&file, &mut encode);
+        assert_eq!(encode.spans, traffic.exchanges, "every exchange is a span");
+    };
+    Costs {
+        name: traffic.name,
+        packets: traffic.packets,
+        exchanges: traffic.exchanges,
+        reading,
+        decoding,
+        core: best_of(RUNS, core),
+        encoded: best_of(RUNS, encoded),
+        calls: (allocations(core).0, allocations(encoded).0),
+        process: measure::process(RUNS, &file),
+    }
+}
+
+fn read(file: &Path, handle: &mut dyn FnMut(&RawPacket<'_>)) {
+    let config = FileConfig { path: Some(file.to_owned()), filter: None };
+    let mut source = FileSource::open(&config).expect("the file was written");
+    while source.receive(Duration::ZERO, handle).expect("the file is whole") != Received::End {}
+}
+
+fn replay(file: &Path, sink: &mut impl ExchangeSink) {
+    let mut pipeline = Pipeline::new(PipelineConfig::default());
+    read(file, &mut |packet| pipeline.handle_packet(packet, sink));
+    pipeline.finish(sink);
+}
