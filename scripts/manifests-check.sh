@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks what is deployed with: the chart over many values, its refusals, the rendered files, every YAML file, and, where there
+# Checks what is deployed with: the chart over many values, its refusals, the rendered files, every YAML file, that the program
+# (where it is built) understands what its pods are told, and, where there
 # is a real API server, that it takes every object (server-side dry run).
 # What is missing on this machine is said, and left out. The last line counts.
 set -euo pipefail
@@ -207,6 +208,38 @@ for document in yaml.safe_load_all(open(sys.argv[1], encoding="utf-8")):
 PYTHON
     then well; else fault "$(basename "$file"): $(tail -1 "$work/error")"; fi
   done
+}
+
+# The program understands what the pods are told: 64 is its code for a configuration with faults.
+check_settings() {
+  local program=
+  for program in "${CARGO_TARGET_DIR:-target}"/{release,debug}/network-agent; do [ ! -x "$program" ] || break; done
+  if [ ! -x "$program" ]; then skip "settings are not tried: the program is not built (make build)"; return; fi
+  python3 -c 'import yaml' 2>/dev/null || return 0
+  if python3 - "$program" "$work"/rendered/*.yaml examples/*.yaml deploy/kubernetes/*.yaml >"$work/tried" 2>"$work/error" <<'PYTHON'
+import subprocess, sys, yaml
+program, *files = sys.argv[1:]
+stand_ins = {"status.podIP": "10.0.0.1", "status.hostIP": "10.0.0.1"}
+faults = 0
+for file in files:
+    for document in yaml.safe_load_all(open(file, encoding="utf-8")):
+        if not document or document["kind"] not in ("DaemonSet", "Job"): continue
+        [container] = document["spec"]["template"]["spec"]["containers"]
+        told = {}
+        for entry in container["env"]:
+            if entry["name"].startswith("OTEL_EXPORTER_OTLP_C") and "CERT" in entry["name"] or entry["name"].endswith(("_KEY", "_DIRECTORY")): continue
+            path = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+            value = stand_ins.get(path, "name") if path else entry.get("value", "a=b")
+            told[entry["name"]] = value.replace("$(AGENT_POD_IP)", "::1" if "[" in value else "10.0.0.1")
+        told["HONEYCOMB_API_KEY"] = "hcaik_0123456789"
+        ran = subprocess.run([program, "--check", "--export", "none"], env=told, capture_output=True, text=True, timeout=60)
+        print(file)
+        if ran.returncode == 64:
+            faults += 1
+            print(file, ran.stderr, file=sys.stderr)
+sys.exit(1 if faults else 0)
+PYTHON
+  then passed=$((passed + $(wc -l <"$work/tried"))); else fault "the program does not understand $(cat "$work/error")"; fi
 }
 
 # Objects of the overlays are those of the plain manifests.
@@ -440,6 +473,7 @@ else
 fi
 check_overlays
 check_yaml
+check_settings
 check_server
 
 say "$passed checks passed, $faults faults, ${#skipped[@]} skipped"
