@@ -14,8 +14,8 @@ RUN apt-get update -qq \
 # Dependencies have a layer of their own: it stays as long as these files do.
 COPY scripts/static.sh scripts/static.sh
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir src benches \
- && echo 'fn main() {}' | tee src/main.rs $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/benches\/\1.rs/p' Cargo.toml) >/dev/null \
+RUN mkdir -p src benches/cost \
+ && echo 'fn main() {}' | tee src/main.rs benches/cost/main.rs $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/benches\/\1.rs/p' Cargo.toml) >/dev/null \
  && touch src/lib.rs \
  && scripts/static.sh "$TARGETARCH" >/dev/null \
  && rm -r src benches

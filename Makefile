@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers e2e kubernetes image-check manifests check bench bench-compare bench-live soak fuzz
+.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster image-check manifests check bench bench-compare bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ e2e: ## export to a real OpenTelemetry Collector, built once with Go
 kubernetes: ## make a real Kubernetes for the tests, once: ten minutes or more, with Go
 	@tests/cluster/cached.sh build
 
+e2e-cluster: ## agents on a real Kubernetes of two nodes: every span, iptables and nftables, routes and VXLAN
+	@scripts/setup.sh cluster
+	$(CARGO) build --locked --release --quiet
+	@tests/cluster/cached.sh build
+	@PATH=$$PATH:/usr/sbin:/sbin python3 tests/cluster/e2e.py $(BINARY) $(VARIANTS)
+
 image-check: ## build the image and run it as a cluster would: one capability, nothing to write to
 	@scripts/setup.sh image
 	@scripts/image-check.sh "$$(scripts/otelcol.sh || true)"
@@ -50,9 +56,10 @@ check: ## format, lints, documentation, layout, a short fuzz
 	$(CARGO) test --locked --test tidy
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 5 --seed 1
 
-bench: setup ## measure what a packet, an exchange, a connection and a span cost, beside the targets
+bench: setup ## measure what a packet, an exchange, a connection, a span and a pod cost, beside the targets
 	$(CARGO) bench --locked --bench cost -- --json $(CURDIR)/target/bench.json
 	$(CARGO) bench --locked --bench export
+	$(CARGO) bench --locked --bench metadata
 
 bench-compare: setup ## the same for two revisions: make bench-compare BASE=revision
 	@test -n "$(BASE)" || { echo "which revision to compare with? make bench-compare BASE=revision"; exit 2; }

@@ -79,5 +79,13 @@ case "${1:-build}" in
     "$0" test
     for tool in buildah debootstrap runc; do need "$tool" "$tool, for the image" "$tool" "$tool" "$tool" "$tool" "$tool"; done
     ;;
-  *) say "usage: setup.sh build|demo|test|servers|image"; exit 2 ;;
+  cluster)
+    "$0" test
+    need containerd "containerd, for the nodes of the cluster" containerd containerd containerd containerd containerd
+    need runc "runc, for their containers" runc runc runc runc runc
+    need conntrack "conntrack, for their services" conntrack conntrack-tools conntrack-tools conntrack-tools conntrack-tools
+    need nft "nftables, likewise" nftables nftables nftables nftables nftables
+    [ -d /usr/lib/cni ] || install "CNI plugins, for the network of their pods" containernetworking-plugins containernetworking-plugins cni-plugins cni-plugins cni-plugins
+    ;;
+  *) say "usage: setup.sh build|demo|test|servers|image|cluster"; exit 2 ;;
 esac

@@ -7,7 +7,7 @@ use crate::agent::{Ending, destination, failure, report};
 use crate::capture::{self, Received, SourceConfig};
 use crate::config::Config;
 use crate::export::{self, ExportConfig, OutputConfig, Spool};
-use crate::metadata::{MetadataSource, Scope};
+use crate::metadata::{MetadataConfig, MetadataSource, Names, OfflineError, Scope};
 
 /// Prints and tries; the first failure decides the exit code.
 pub(crate) async fn run(config: Config) -> Ending {
@@ -32,6 +32,16 @@ pub(crate) async fn run(config: Config) -> Ending {
                     ending = failure(&error);
                 }
             }
+        }
+    }
+    match try_names(&config.metadata).await {
+        Ok(None) => {}
+        Ok(Some(Ok(found))) => lines.push(format!("{:<20} {found}", "names ok")),
+        // Spans go without them, so it is no reason not to start.
+        Ok(Some(Err(reason))) => lines.push(format!("{:<20} {reason}", "names MISSING")),
+        Err(error) => {
+            lines.push(format!("{:<20} {error}", "names FAILED"));
+            ending = Ending::BadInput;
         }
     }
     match export::check(&config.export).await {
@@ -133,6 +143,11 @@ fn names(config: &Config) -> [(&'static str, String); 2] {
         MetadataSource::File(path) => path.display().to_string(),
     };
     [("names", names), ("span layout", format!("{:?}", config.spans.layout).to_ascii_lowercase())]
+}
+
+/// Reads the file of names, or asks the API server.
+async fn try_names(config: &MetadataConfig) -> Result<Option<Result<String, String>>, OfflineError> {
+    Ok(Names::open(config).await?.check().await)
 }
 
 /// Opens the source and closes it again; of a file the first packets are read.

@@ -147,6 +147,23 @@ fn the_summary_counts_and_statistics_are_one_json_object() {
 }
 
 #[test]
+fn a_capture_is_read_with_the_names_of_its_cluster() {
+    let names = "examples/shop-names.json";
+    let output = agent(&["--read", SHOP, "--metadata", names, "--export", "pretty"]).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", message(&output));
+    let text = printed(&output);
+    assert!(text.contains("  web-5d4f9c8b7-x2x4k"), "{text}");
+    assert!(text.contains("→ inventory-5d4f9c8b7-qk7zp:8080"), "{text}");
+    let output = agent(&["--read", SHOP, "--metadata", names, "--export", "json", "--span-layout", "workload"]);
+    let text = printed(&{ output }.output().unwrap());
+    for word in ["\"inventory\"", "k8s.deployment.name", "service.peer.name", "\"1.0.0\""] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let output = agent(&["--read", SHOP, "--metadata", SHOP, "--export", "json"]).output().unwrap();
+    assert_eq!(code(&output), 65, "{}", message(&output));
+}
+
+#[test]
 fn standard_input_is_read_like_a_file() {
     let from_file = agent(&["--read", SHOP, "--export", "json"]).output().unwrap();
     let from_pipe = agent(&["--read", "-", "--export", "json"]).stdin(fs::File::open(SHOP).unwrap()).output().unwrap();

@@ -53,6 +53,7 @@ pub struct ExportCounters {
     elsewhere: AtomicU64,
     left_out: [AtomicU64; LeftOut::ALL.len()],
     second: AtomicU64,
+    unnamed: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
     waiting: AtomicU64,
     waiting_bytes: AtomicU64,
@@ -106,6 +107,8 @@ pub struct ExportSnapshot {
     pub exchanges_left_out: [u64; LeftOut::ALL.len()],
     /// Second spans, of exchanges of which both sides are reported.
     pub spans_second: u64,
+    /// Workloads that were given the agent's own `service.name`, because there were too many names.
+    pub workloads_unnamed: u64,
     /// How the watches of Kubernetes fare.
     pub metadata: MetadataSnapshot,
     /// Spans lost, by [`DropReason`] in the order of [`DropReason::ALL`].
@@ -197,6 +200,7 @@ impl ExportCounters {
             exchanges_elsewhere: load(&self.elsewhere),
             exchanges_left_out: std::array::from_fn(|reason| self.left_out.get(reason).map_or(0, load)),
             spans_second: load(&self.second),
+            workloads_unnamed: load(&self.unnamed),
             metadata: self.metadata.get().map(|status| status.snapshot()).unwrap_or_default(),
             spans_dropped: std::array::from_fn(|reason| self.dropped.get(reason).map_or(0, load)),
             spans_waiting: load(&self.waiting),
@@ -237,6 +241,10 @@ impl ExportCounters {
 
     pub(super) fn sampled_out(&self) {
         add(&self.sampled_out, 1);
+    }
+
+    pub(super) fn unnamed(&self, workloads: u64) {
+        self.unnamed.store(workloads, Ordering::Relaxed);
     }
 
     pub(super) fn elsewhere(&self) {

@@ -370,6 +370,7 @@ impl SpanSource for Feed {
             in_transit |= span.in_transit;
             take(span);
         });
+        self.counters.unnamed(builder.unnamed());
         match made {
             Made::Spans(_) if in_transit && local.is_known() => self.counters.in_transit(),
             Made::Spans(_) => {}

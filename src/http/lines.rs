@@ -191,7 +191,7 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     }
     // Space around a name is rare, and against RFC 9112 §5.1.
     let is_spaced = |part: &[u8]| part.first().is_some_and(u8::is_ascii_whitespace);
-    if !is_spaced(line) && !(is_spaced(rest) && found.eq_ignore_ascii_case(name)) {
+    if !(is_spaced(line) || is_spaced(rest) && found.eq_ignore_ascii_case(name)) {
         return None;
     }
     let (found, value) = Headers::of(line).next()?;

@@ -3,7 +3,9 @@
 //! The book knows what is listed now; the directory also what was. An object that comes again unchanged changes nothing,
 //! and most do: a pod's status is written often, its addresses once.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,9 +23,9 @@ use crate::time::Timestamp;
 pub(super) struct Book {
     directory: Arc<Directory>,
     recorder: Recorder,
-    pods: HashMap<Uid, Arc<Pod>, RandomState>,
-    services: HashMap<Uid, Arc<Service>, RandomState>,
-    nodes: HashMap<Uid, Arc<Node>, RandomState>,
+    pods: HashSet<ByUid<Pod>, RandomState>,
+    services: HashSet<ByUid<Service>, RandomState>,
+    nodes: HashSet<ByUid<Node>, RandomState>,
     /// Addresses that Services without selector list, by slice.
     slices: HashMap<Uid, (Arc<Service>, Vec<IpAddr>), RandomState>,
     /// Any of these is this node's.
@@ -71,9 +73,9 @@ impl Book {
         Self {
             directory,
             recorder: Recorder::default(),
-            pods: HashMap::default(),
-            services: HashMap::default(),
-            nodes: HashMap::default(),
+            pods: HashSet::default(),
+            services: HashSet::default(),
+            nodes: HashSet::default(),
             slices: HashMap::default(),
             own_addresses,
             edits: Edits::default(),
@@ -92,9 +94,8 @@ impl Book {
     pub(super) fn without_selector(&self) -> impl Iterator<Item = &Arc<Service>> {
         // The API server itself is reached by TLS, which nobody reads.
         let is_api = |service: &Service| &*service.namespace == "default" && &*service.name == "kubernetes";
-        self.services
-            .values()
-            .filter(move |service| service.selector.is_empty() && !service.addresses.is_empty() && !is_api(service))
+        let services = self.services.iter().map(|known| &known.0);
+        services.filter(move |service| service.selector.is_empty() && !service.addresses.is_empty() && !is_api(service))
     }
 
     /// A list begins to be read again.
@@ -137,7 +138,7 @@ impl Book {
     pub(super) fn pod(&mut self, object: &PodObject, now: Timestamp) {
         let (pod, since) = self.recorder.pod(object);
         self.see(Kind::Pods, &pod.uid);
-        let old = self.pods.get(&pod.uid).cloned();
+        let old = self.pods.get(&pod.uid).map(|known| known.0.clone());
         if old.as_deref() == Some(&pod) {
             return;
         }
@@ -162,7 +163,7 @@ impl Book {
                 self.edits.addresses.push((address_key(address), edit));
             }
         }
-        self.pods.insert(pod.uid.clone(), pod);
+        self.pods.replace(ByUid(pod));
     }
 
     /// A pod is gone.
@@ -174,7 +175,7 @@ impl Book {
     pub(super) fn service(&mut self, object: &ServiceObject, now: Timestamp) {
         let service = self.recorder.service(object);
         self.see(Kind::Services, &service.uid);
-        let old = self.services.get(&service.uid).cloned();
+        let old = self.services.get(&service.uid).map(|known| known.0.clone());
         if old.as_deref() == Some(&service) {
             return;
         }
@@ -200,7 +201,7 @@ impl Book {
                 self.start(place, &service, since);
             }
         }
-        self.services.insert(service.uid.clone(), service);
+        self.services.replace(ByUid(service));
     }
 
     /// A Service is gone.
@@ -212,7 +213,7 @@ impl Book {
     pub(super) fn node(&mut self, object: &NodeObject, now: Timestamp) {
         let node = self.recorder.node(object);
         self.see(Kind::Nodes, &node.uid);
-        let old = self.nodes.get(&node.uid).cloned();
+        let old = self.nodes.get(&node.uid).map(|known| known.0.clone());
         if old.as_deref() == Some(&node) {
             return;
         }
@@ -239,7 +240,7 @@ impl Book {
         }
         let by_name = if old.is_some() { Edit::Renew(node.clone()) } else { Edit::Begin { since, what: node.clone() } };
         self.edits.nodes.push((name_key(&node.name), by_name));
-        self.nodes.insert(node.uid.clone(), node);
+        self.nodes.replace(ByUid(node));
     }
 
     /// A node is gone.
@@ -310,14 +311,14 @@ impl Book {
     }
 
     fn remove_pod(&mut self, uid: &Uid, now: Timestamp) {
-        let Some(pod) = self.pods.remove(uid) else { return };
+        let Some(ByUid(pod)) = self.pods.take(uid) else { return };
         for address in pod.addresses.into_iter().flatten() {
             self.end(Place::Address(address_key(address)), holder(&pod), now);
         }
     }
 
     fn remove_service(&mut self, uid: &Uid, now: Timestamp) {
-        let Some(service) = self.services.remove(uid) else { return };
+        let Some(ByUid(service)) = self.services.take(uid) else { return };
         for place in places(&service) {
             self.end(place, Holder::Service(service.clone()), now);
         }
@@ -329,7 +330,7 @@ impl Book {
     }
 
     fn remove_node(&mut self, uid: &Uid, now: Timestamp) {
-        let Some(node) = self.nodes.remove(uid) else { return };
+        let Some(ByUid(node)) = self.nodes.take(uid) else { return };
         for address in &node.addresses {
             self.end(Place::Address(address_key(*address)), Holder::Node(node.clone()), now);
         }
@@ -393,8 +394,54 @@ impl Identity for Place {
     }
 }
 
-fn absent<T>(known: &HashMap<Uid, T, RandomState>, seen: &Uids) -> Vec<Uid> {
-    known.keys().filter(|uid| !seen.contains(*uid)).cloned().collect()
+fn absent<T: HasUid>(known: &HashSet<ByUid<T>, RandomState>, seen: &Uids) -> Vec<Uid> {
+    known.iter().map(|known| known.0.uid()).filter(|uid| !seen.contains(*uid)).cloned().collect()
+}
+
+/// A record that is found by its uid, without a key beside it: there may be a hundred thousand.
+#[derive(Debug)]
+struct ByUid<T>(Arc<T>);
+
+trait HasUid {
+    fn uid(&self) -> &Uid;
+}
+
+impl HasUid for Pod {
+    fn uid(&self) -> &Uid {
+        &self.uid
+    }
+}
+
+impl HasUid for Service {
+    fn uid(&self) -> &Uid {
+        &self.uid
+    }
+}
+
+impl HasUid for Node {
+    fn uid(&self) -> &Uid {
+        &self.uid
+    }
+}
+
+impl<T: HasUid> Borrow<Uid> for ByUid<T> {
+    fn borrow(&self) -> &Uid {
+        self.0.uid()
+    }
+}
+
+impl<T: HasUid> PartialEq for ByUid<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.uid() == other.0.uid()
+    }
+}
+
+impl<T: HasUid> Eq for ByUid<T> {}
+
+impl<T: HasUid> Hash for ByUid<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.uid().hash(state);
+    }
 }
 
 fn holder(pod: &Arc<Pod>) -> Holder {

@@ -181,6 +181,22 @@ fn every_address_of_a_service_and_of_a_node_is_its_own() {
 }
 
 #[test]
+fn a_node_has_the_ends_of_its_bridge_and_of_its_tunnels() {
+    let mut cluster = Cluster::new();
+    let mut there = node("there", "10.89.0.12");
+    there["spec"] = json!({"podCIDRs": ["10.244.1.0/24", "fd00:1::/64"]});
+    there["metadata"]["annotations"] =
+        json!({"projectcalico.org/IPv4IPIPTunnelAddr": "10.244.1.77", "other": "10.9.9.9"});
+    cluster.node(&there, 100);
+    for address in ["10.244.1.0:1", "10.244.1.1:1", "[fd00:1::]:1", "[fd00:1::1]:1", "10.244.1.77:1"] {
+        assert_eq!(cluster.at(address, 100), "node there", "{address}");
+    }
+    assert_eq!((cluster.at("10.244.1.2:1", 100), cluster.at("10.9.9.9:1", 100)), ("-".into(), "-".into()));
+    cluster.pod(&pod("a", &["10.244.1.1"]), 100);
+    assert_eq!(cluster.at("10.244.1.1:1", 100), "pod shop/a", "where the network is made otherwise");
+}
+
+#[test]
 fn services_may_share_an_address_and_have_a_node_s() {
     let mut cluster = Cluster::new();
     let shared = [("one", 80), ("two", 443)].map(|(name, port)| {

@@ -72,6 +72,19 @@ impl Directory {
         self.addresses.len()
     }
 
+    /// The Services whose selector chooses `pod`.
+    fn services_of(&self, pod: &Pod, at: Timestamp, mut take: impl FnMut(&Arc<Service>)) {
+        let namespace = &pod.template.namespace;
+        for label in &pod.labels.0 {
+            let Some(meanings) = self.selectors.get(selector_key(namespace, label)) else { continue };
+            for Entry { what: service, .. } in meanings.entries().iter().filter(|entry| entry.fit(at).is_some()) {
+                if service.namespace == *namespace && pod.labels.fulfil(&service.selector) {
+                    take(service);
+                }
+            }
+        }
+    }
+
     /// What an address, and for those of nodes the port, means.
     fn holder(&self, socket: SocketAddr, at: Timestamp) -> Option<Holder> {
         let meanings = self.addresses.get(address_key(socket.ip()))?;
@@ -106,22 +119,20 @@ impl EndpointLookup for Directory {
     }
 
     fn service_of(&self, pod: &Pod, port: Option<u16>, at: Timestamp) -> Option<Arc<Service>> {
-        let namespace = &pod.template.namespace;
         let mut best: Option<(bool, Arc<Service>)> = None;
-        for label in &pod.labels.0 {
-            let Some(meanings) = self.selectors.get(selector_key(namespace, label)) else { continue };
-            for Entry { what: service, .. } in meanings.entries().iter().filter(|entry| entry.fit(at).is_some()) {
-                if service.namespace != *namespace || !pod.labels.fulfil(&service.selector) {
-                    continue;
-                }
-                let misses = !port.is_some_and(|port| service.leads_to(pod, port));
-                let rank = |misses: bool, service: &Service| (misses, service.name.clone());
-                if best.as_ref().is_none_or(|(other, known)| rank(misses, service) < rank(*other, known)) {
-                    best = Some((misses, service.clone()));
-                }
+        self.services_of(pod, at, |service| {
+            let misses = !port.is_some_and(|port| service.leads_to(pod, port));
+            if best.as_ref().is_none_or(|(other, known)| (misses, &service.name) < (*other, &known.name)) {
+                best = Some((misses, service.clone()));
             }
-        }
+        });
         best.map(|(_, service)| service)
+    }
+
+    fn is_exposed(&self, pod: &Pod, port: u16, at: Timestamp) -> bool {
+        let mut is_exposed = false;
+        self.services_of(pod, at, |service| is_exposed |= service.is_exposed && service.leads_to(pod, port));
+        is_exposed
     }
 
     fn knows_places(&self) -> bool {

@@ -105,6 +105,18 @@ impl Names {
         tokio::spawn(watches::follow(client, watches, directory.clone(), status.clone()));
     }
 
+    /// Tries what watching needs: whether pods, Services and nodes may be listed. `None` where nothing is to be watched.
+    ///
+    /// # Errors
+    /// What is wrong and what to do about it.
+    pub async fn check(&self) -> Option<Result<String, String>> {
+        match (&self.watched, &self.status) {
+            (Some((client, _)), _) => Some(watches::check(client).await),
+            (None, Some(status)) => status.obstacle().map(Err),
+            (None, None) => None,
+        }
+    }
+
     /// Who knows them.
     pub fn lookup(&self) -> Arc<dyn EndpointLookup + Send + Sync> {
         match &self.directory {

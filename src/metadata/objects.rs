@@ -137,7 +137,15 @@ pub(super) struct LoadBalancer {
 #[serde(default)]
 pub(super) struct NodeObject {
     pub(super) metadata: ObjectMeta,
+    pub(super) spec: NodeSpec,
     pub(super) status: NodeStatus,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct NodeSpec {
+    #[serde(rename = "podCIDRs")]
+    pub(super) pod_cidrs: List<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -1,7 +1,7 @@
 //! The API's objects → records: slim, and equal parts held once.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,16 @@ use crate::time::Timestamp;
 
 /// A pod's annotation that, when it is `true`, asks for not being observed.
 pub(super) const IGNORE: &str = "network-agent/ignore";
+/// Annotations of a node with the addresses of its devices that lead to other nodes, as Calico and Cilium write them.
+const TUNNELS: [&str; 6] = [
+    "projectcalico.org/IPv4IPIPTunnelAddr",
+    "projectcalico.org/IPv4VXLANTunnelAddr",
+    "projectcalico.org/IPv6VXLANTunnelAddr",
+    "projectcalico.org/IPv4WireguardInterfaceAddr",
+    "network.cilium.io/ipv4-cilium-host",
+    "network.cilium.io/ipv6-cilium-host",
+];
+
 /// What stands before the name of a resource attribute in an annotation (conventions, Kubernetes attributes).
 const ATTRIBUTE: &str = "resource.opentelemetry.io/";
 
@@ -61,6 +71,7 @@ impl Recorder {
     pub(super) fn service(&mut self, object: &ServiceObject) -> Service {
         let spec = &object.spec;
         let ports = spec.ports.iter().flatten().filter(|port| is_tcp(port.protocol.as_deref()));
+        let ports_are_on_nodes = ports.clone().any(|port| port.node_port.is_some_and(|port| port != 0));
         let ports = ports.map(|port| ServicePort {
             port: port.port,
             target: match &port.target_port {
@@ -72,8 +83,9 @@ impl Recorder {
         });
         let ingress = object.status.load_balancer.ingress.iter().flatten().filter_map(|address| address.ip.as_deref());
         let own = spec.cluster_ips.iter().flatten().map(String::as_str).chain(spec.cluster_ip.as_deref());
-        let external = spec.external_ips.iter().flatten().map(String::as_str);
-        let mut addresses: Vec<IpAddr> = own.chain(external).chain(ingress).filter_map(objects::address).collect();
+        let outer = spec.external_ips.iter().flatten().map(String::as_str).chain(ingress);
+        let external = outer.clone().find_map(objects::address);
+        let mut addresses: Vec<IpAddr> = own.chain(outer).filter_map(objects::address).collect();
         addresses.sort_unstable();
         addresses.dedup();
         Service {
@@ -82,6 +94,7 @@ impl Recorder {
             uid: uid(&object.metadata),
             selector: self.label_list(spec.selector.as_ref()),
             ports: ports.collect(),
+            is_exposed: external.is_some() || ports_are_on_nodes,
             addresses: addresses.into(),
         }
     }
@@ -89,7 +102,13 @@ impl Recorder {
     pub(super) fn node(&mut self, object: &NodeObject) -> Node {
         // A name among the addresses is none.
         let listed = object.status.addresses.iter().flatten();
-        let mut addresses: Vec<IpAddr> = listed.filter_map(|address| objects::address(&address.address)).collect();
+        let listed = listed.filter_map(|address| objects::address(&address.address));
+        let networks = object.spec.pod_cidrs.iter().flatten();
+        let tunnels = object.metadata.annotations.iter().flatten();
+        let tunnels = tunnels.filter(|(key, _)| TUNNELS.contains(&key.as_str()));
+        let tunnels = tunnels.filter_map(|(_, value)| objects::address(value));
+        let mut addresses: Vec<IpAddr> =
+            listed.chain(networks.flat_map(|network| ends_of_bridge(network)).flatten()).chain(tunnels).collect();
         addresses.sort_unstable();
         addresses.dedup();
         Node { name: self.names.get(name(&object.metadata)), uid: uid(&object.metadata), addresses: addresses.into() }
@@ -150,6 +169,17 @@ fn name(meta: &ObjectMeta) -> &str {
 
 pub(super) fn timestamp(time: &Time) -> Timestamp {
     Timestamp::from_nanos(u64::try_from(time.0.as_nanosecond()).unwrap_or(0))
+}
+
+/// Of a network of pods, the addresses that its node keeps for itself: that of the overlay's device (as flannel has it) and
+/// that of the bridge, the gateway of its pods. What a node masquerades on its way to another node's pod comes from there.
+fn ends_of_bridge(network: &str) -> [Option<IpAddr>; 2] {
+    let first = network.split_once('/').and_then(|(first, _)| objects::address(first));
+    let second = first.map(|first| match first {
+        IpAddr::V4(first) => IpAddr::from(Ipv4Addr::from_bits(first.to_bits() | 1)),
+        IpAddr::V6(first) => IpAddr::from(Ipv6Addr::from_bits(first.to_bits() | 1)),
+    });
+    [first, second]
 }
 
 /// Since when a pod has had its network: as its condition says (from Kubernetes 1.29), else since its node took it.

@@ -218,6 +218,17 @@ fn what_only_passes_a_node_is_reported_by_others() {
 }
 
 #[test]
+fn what_a_node_masquerades_is_its_child_unless_it_may_have_come_from_outside() {
+    // From a pod of node-a, masqueraded, or from a process of node-a: it makes the client's span.
+    let to_checkout = exchange("10.89.0.12:7", "10.244.0.4:8080", None);
+    let [span] = &agent("node-a", &to_checkout)[..] else { panic!("one span") };
+    assert!(span.ids.2.is_some(), "no Service leads there from outside");
+    let to_inventory = exchange("10.89.0.12:7", "10.244.0.5:8080", None);
+    let [span] = &agent("node-a", &to_inventory)[..] else { panic!("one span") };
+    assert_eq!(span.ids.2, None, "it may have come by the node port");
+}
+
+#[test]
 fn a_node_port_tells_the_service_that_was_asked() {
     let ingress = exchange("192.0.2.1:5", "10.89.0.11:30080", Some(("10.244.0.1:7", "10.244.0.5:8080")));
     let [span] = &agent("node-a", &ingress)[..] else { panic!("one span") };

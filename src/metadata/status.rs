@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kube::core::Status;
 use kube::runtime::watcher::{self, Event};
 
 /// Longer than the longest pause between two attempts.
@@ -177,7 +178,7 @@ impl MetadataStatus {
             tracing::debug!("The list of {} is read again.", subject.name());
             return;
         }
-        let reason = words(subject, error);
+        let reason = watch_words(subject, error);
         let is_new = state.error.as_ref() != Some(&reason);
         let now = clock();
         state.failed = Some(now);
@@ -205,25 +206,32 @@ fn clock() -> Instant {
     Instant::now()
 }
 
-/// What is wrong and what to do about it.
-fn words(subject: Subject, error: &watcher::Error) -> String {
-    let name = subject.name();
-    let status = match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => status,
+/// Of a watch.
+fn watch_words(subject: Subject, error: &watcher::Error) -> String {
+    match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => return format!("{name} cannot be read: {}", causes(error)),
-        watcher::Error::NoResourceVersion => return format!("{name} cannot be watched: {error}"),
-    };
+        | watcher::Error::WatchFailed(error) => words(subject, error),
+        watcher::Error::WatchError(status) => status_words(subject, status),
+        watcher::Error::NoResourceVersion => format!("{} cannot be watched: {error}", subject.name()),
+    }
+}
+
+/// What is wrong and what to do about it.
+pub(super) fn words(subject: Subject, error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status_words(subject, status),
+        error => format!("{} cannot be read: {}", subject.name(), causes(error)),
+    }
+}
+
+fn status_words(subject: Subject, status: &Status) -> String {
+    let (name, message) = (subject.name(), &status.message);
     match status.code {
-        403 => {
-            format!("{name} may not be read: give the agent's service account get, list and watch ({})", status.message)
-        }
-        401 => format!("{name} may not be read: the API server does not accept the agent's token ({})", status.message),
+        403 => format!("{name} may not be read: give the agent's service account get, list and watch ({message})"),
+        401 => format!("{name} may not be read: the API server does not accept the agent's token ({message})"),
         404 => format!("{name} cannot be read: the API server does not know them"),
-        code => format!("{name} cannot be read: {code} {}", status.message),
+        code => format!("{name} cannot be read: {code} {message}"),
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::StreamExt as _;
 use futures_util::stream::{AbortHandle, BoxStream, SelectAll, abortable};
 
+use kube::api::ListParams;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
@@ -19,7 +20,7 @@ use serde::de::DeserializeOwned;
 use super::book::{Book, Kind};
 use super::directory::Directory;
 use super::objects::{NodeObject, PodObject, SERVICE_LABEL, ServiceObject, SliceObject};
-use super::status::{MetadataStatus, Subject};
+use super::status::{self, MetadataStatus, Subject};
 use crate::span::{Service, Uid};
 use crate::time::Timestamp;
 
@@ -29,6 +30,8 @@ const PAGE: u32 = 500;
 const TOGETHER: usize = 512;
 /// Services whose slices are watched, at most: one watch each.
 const MOST_SLICES: usize = 64;
+/// How long `--check` waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How often what ended long ago is forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(10);
 /// A server that says nothing for so long has gone. A watch hears a bookmark a minute.
@@ -72,6 +75,22 @@ pub(super) fn client(mut config: kube::Config) -> Result<Client, kube::Error> {
     config.read_timeout = Some(SILENCE);
     config.reset_reader_on_write = true;
     Client::try_from(config)
+}
+
+/// Lists one pod, one Service and one node.
+pub(super) async fn check(client: &Client) -> Result<String, String> {
+    let one = ListParams::default().limit(1);
+    let (pods, services, nodes) = (Api::<PodObject>::all, Api::<ServiceObject>::all, Api::<NodeObject>::all);
+    let (pods, services, nodes) = (pods(client.clone()), services(client.clone()), nodes(client.clone()));
+    let asked = async { tokio::join!(pods.list(&one), services.list(&one), nodes.list(&one)) };
+    let Ok(answers) = tokio::time::timeout(PATIENCE, asked).await else {
+        return Err(format!("the API server does not answer within {PATIENCE:?}"));
+    };
+    let faults =
+        [(Subject::Pods, answers.0.err()), (Subject::Services, answers.1.err()), (Subject::Nodes, answers.2.err())];
+    let faults = faults.into_iter().filter_map(|(subject, error)| Some(status::words(subject, &error?)));
+    let faults: Vec<String> = faults.collect();
+    if faults.is_empty() { Ok("pods, services and nodes may be read".to_owned()) } else { Err(faults.join("; ")) }
 }
 
 /// Keeps `directory` as the API says. Must be called within a tokio runtime; never comes back.

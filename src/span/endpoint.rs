@@ -23,6 +23,10 @@ pub trait EndpointLookup {
     /// A Service that chooses `pod` by its labels: one that leads to `port` before others, then the first by name.
     fn service_of(&self, pod: &Pod, port: Option<u16>, at: Timestamp) -> Option<Arc<Service>>;
 
+    /// Whether a Service that can be asked from outside leads to `port` of `pod`. What comes there from a node may have come to
+    /// that node from anywhere.
+    fn is_exposed(&self, pod: &Pod, port: u16, at: Timestamp) -> bool;
+
     /// Whether it is known which node this is, and which pods are on it.
     fn knows_places(&self) -> bool;
 
@@ -140,6 +144,8 @@ pub struct Service {
     pub selector: Box<[Arc<Label>]>,
     /// Its ports.
     pub ports: Box<[ServicePort]>,
+    /// Whether it can be asked from outside of the cluster: by a node's port, a load balancer, an external address.
+    pub is_exposed: bool,
     /// Its cluster IPs, load balancer's and external ones.
     pub addresses: Box<[IpAddr]>,
 }

@@ -52,9 +52,15 @@ impl Ends {
         let client = End::find(exchange.client, at, local, names);
         let server = Self::server(exchange, at, local, names);
         let places_are_known = names.knows_places();
-        let is_pod = matches!(client.endpoint, Some(Endpoint::Pod(_)));
+        let is_reported = match (&client.endpoint, &server.endpoint) {
+            (Some(Endpoint::Pod(_)), _) => true,
+            // Its own processes, and its pods when it masquerades them; but what it only passes on it does not report.
+            (Some(Endpoint::Node(_)), Some(Endpoint::Pod(pod))) => !names.is_exposed(pod, server.socket.port(), at),
+            (Some(Endpoint::Node(_)), _) => true,
+            _ => false,
+        };
         let client_is_reported_elsewhere =
-            !client.is_here && (places_are_known && is_pod || local.is_reported_elsewhere(exchange.client.ip()));
+            !client.is_here && (places_are_known && is_reported || local.is_reported_elsewhere(exchange.client.ip()));
         Self { client, server, places_are_known, client_is_reported_elsewhere }
     }
 
@@ -153,6 +159,10 @@ impl EndpointLookup for NoNames {
 
     fn service_of(&self, _: &Pod, _: Option<u16>, _: Timestamp) -> Option<Arc<Service>> {
         None
+    }
+
+    fn is_exposed(&self, _: &Pod, _: u16, _: Timestamp) -> bool {
+        false
     }
 
     fn knows_places(&self) -> bool {

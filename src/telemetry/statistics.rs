@@ -211,6 +211,11 @@ impl Statistics {
                 "exchanges between other nodes, which report them",
             ),
             Row::count("export.spans_second", export.spans_second, "second spans, of exchanges with both ends here"),
+            Row::count(
+                "export.workloads_unnamed",
+                export.workloads_unnamed,
+                "workloads with the agent's own service.name, because there are more than 200 names",
+            ),
             Row::gauge("export.spans_waiting", export.spans_waiting, "spans waiting"),
             Row::gauge("export.spans_in_flight", export.spans_in_flight, "spans sent and not answered yet"),
             Row::gauge("export.waiting_bytes", export.waiting_bytes, "bytes of batches that wait"),

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Effects, Style};
 
 use super::units;
 use crate::export::terminal::Colour;
-use crate::span::{Span, Value};
+use crate::span::{Span, SpanKind, Value};
 
 /// Which cells a line has; fewer on a narrow terminal, where the URL matters more.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -89,6 +89,14 @@ struct Known<'a> {
     source: Socket<'a>,
     server: Socket<'a>,
     destination: Socket<'a>,
+    local: Socket<'a>,
+    peer: Socket<'a>,
+    /// What Kubernetes calls both ends, in the layout of the agent: a pod, else a service, else a node.
+    source_names: [Option<&'a str>; 3],
+    destination_names: [Option<&'a str>; 3],
+    /// In the layout of workloads: the other end, and the own one by its resource.
+    peer_name: Option<&'a str>,
+    own_name: Option<&'a str>,
     method: &'a str,
     original_method: &'a str,
     status: Option<i64>,
@@ -113,7 +121,29 @@ impl<'a> Known<'a> {
         for attribute in &span.attributes {
             known.set(&attribute.key, &attribute.value);
         }
+        if let Some(resource) = &span.resource {
+            let name = |key| resource.attributes.iter().find(|attribute| attribute.key == key);
+            let name = name("k8s.pod.name").or_else(|| name("k8s.node.name")).map(|attribute| &attribute.value);
+            known.own_name = name.and_then(|name| if let Value::String(name) = name { Some(&**name) } else { None });
+        }
         known
+    }
+
+    /// Client and server, by name where they have one. A client's port says nothing beside its name.
+    fn ends(&self, kind: SpanKind) -> [Cow<'a, str>; 2] {
+        let first = |names: [Option<&'a str>; 3]| names.into_iter().flatten().next();
+        let (own, other) = (self.local, self.peer);
+        let (client, server) = match kind {
+            SpanKind::Server => ((self.peer_name, self.client.or(other)), (self.own_name, own)),
+            SpanKind::Client => ((self.own_name, own), (self.peer_name, other)),
+        };
+        // In the layout of the agent both sockets are told.
+        let client = (first(self.source_names).or(client.0), self.source.or(self.client).or(client.1));
+        let server = (first(self.destination_names).or(server.0), self.destination.or(server.1).or(self.server));
+        let named =
+            |(name, socket): (Option<&'a str>, Socket<'a>)| Socket { address: name.or(socket.address), ..socket };
+        let server = safe(named(server).text().into()).into_owned().into();
+        [client.0.map_or_else(|| safe(client.1.text().into()).into_owned().into(), |name| safe(name.into())), server]
     }
 
     fn set(&mut self, key: &str, value: &'a Value<'_>) {
@@ -124,6 +154,17 @@ impl<'a> Known<'a> {
             ("client.port", Value::Int(number)) => self.client.port = Some(*number),
             ("destination.address", Value::String(text)) => self.destination.address = Some(text),
             ("destination.port", Value::Int(number)) => self.destination.port = Some(*number),
+            ("network.local.address", Value::String(text)) => self.local.address = Some(text),
+            ("network.local.port", Value::Int(number)) => self.local.port = Some(*number),
+            ("network.peer.address", Value::String(text)) => self.peer.address = Some(text),
+            ("network.peer.port", Value::Int(number)) => self.peer.port = Some(*number),
+            ("source.k8s.pod.name", Value::String(text)) => self.source_names[0] = Some(text),
+            ("source.k8s.service.name", Value::String(text)) => self.source_names[1] = Some(text),
+            ("source.k8s.node.name", Value::String(text)) => self.source_names[2] = Some(text),
+            ("destination.k8s.pod.name", Value::String(text)) => self.destination_names[0] = Some(text),
+            ("destination.k8s.service.name", Value::String(text)) => self.destination_names[1] = Some(text),
+            ("destination.k8s.node.name", Value::String(text)) => self.destination_names[2] = Some(text),
+            ("service.peer.name", Value::String(text)) => self.peer_name = Some(text),
             ("server.address", Value::String(text)) => self.server.address = Some(text),
             ("server.port", Value::Int(number)) => self.server.port = Some(*number),
             ("http.request.method", Value::String(text)) => self.method = text,
@@ -176,10 +217,11 @@ impl<'a> Line<'a> {
         let status = known.status.map(|status| status.to_string());
         let method = if known.original_method.is_empty() { known.method } else { known.original_method };
         let host = Socket { port: known.server.port.filter(|port| !matches!(port, 80 | 443)), ..known.server };
+        let [client, server] = known.ends(span.kind);
         Line {
             time: units::time_of_day(span.start),
-            client: safe(known.source.or(known.client).text().into()).into_owned(),
-            server: safe(known.destination.or(known.server).text().into()).into_owned(),
+            client: client.into_owned(),
+            server: server.into_owned(),
             method: safe(method.into()),
             status: known.status,
             duration: units::duration(span.end.saturating_since(span.start)),

@@ -132,6 +132,33 @@ mod tests {
     }
 
     #[test]
+    fn ends_are_called_by_their_names() {
+        let mut span = get_span("GET", "/");
+        set(&mut span, attribute("source.k8s.pod.name", "checkout-1"));
+        set(&mut span, attribute("source.k8s.node.name", "node-a"));
+        set(&mut span, attribute("destination.k8s.service.name", "inventory"));
+        assert!(piped(&span).contains("  checkout-1            → inventory:80           GET "), "{}", piped(&span));
+    }
+
+    #[test]
+    fn a_workload_s_span_says_its_own_name_and_its_peer_s() {
+        let mut span = get_span("GET", "/");
+        span.attributes.retain(|attribute| !attribute.key.starts_with("source.") && !attribute.key.starts_with("dest"));
+        set(&mut span, attribute("network.local.address", "10.244.1.5"));
+        set(&mut span, number("network.local.port", 8080));
+        set(&mut span, attribute("network.peer.address", "10.244.0.4"));
+        set(&mut span, number("network.peer.port", 40000));
+        assert!(piped(&span).contains("  10.244.0.4:40000      → 10.244.1.5:8080        GET "), "{}", piped(&span));
+        set(&mut span, attribute("service.peer.name", "checkout"));
+        let mut resource = crate::span::Resource::default();
+        resource.set("k8s.pod.name", "inventory-1");
+        span.resource = Some(std::sync::Arc::new(resource));
+        assert!(piped(&span).contains("  checkout              → inventory-1:8080       GET "), "{}", piped(&span));
+        span.kind = crate::span::SpanKind::Client;
+        assert!(piped(&span).contains("  inventory-1           → checkout:40000         GET "), "{}", piped(&span));
+    }
+
+    #[test]
     fn an_error_that_is_the_status_is_not_said_twice() {
         let mut span = get_span("GET", "/");
         set(&mut span, number("http.response.status_code", 503));
