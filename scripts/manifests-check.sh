@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks what is deployed with: the chart over many values, its refusals, the rendered files, every YAML file, and, where there
+# Checks what is deployed with: the chart over many values, its refusals, the rendered files, every YAML file, that the program
+# (where it is built) understands what its pods are told, and, where there
 # is a real API server, that it takes every object (server-side dry run).
 # What is missing on this machine is said, and left out. The last line counts.
 set -euo pipefail
@@ -209,6 +210,38 @@ PYTHON
   done
 }
 
+# The program understands what the pods are told: 64 is its code for a configuration with faults.
+check_settings() {
+  local program=
+  for program in "${CARGO_TARGET_DIR:-target}"/{release,debug}/network-agent; do [ ! -x "$program" ] || break; done
+  if [ ! -x "$program" ]; then skip "settings are not tried: the program is not built (make build)"; return; fi
+  python3 -c 'import yaml' 2>/dev/null || return 0
+  if python3 - "$program" "$work"/rendered/*.yaml examples/*.yaml deploy/kubernetes/*.yaml >"$work/tried" 2>"$work/error" <<'PYTHON'
+import subprocess, sys, yaml
+program, *files = sys.argv[1:]
+stand_ins = {"status.podIP": "10.0.0.1", "status.hostIP": "10.0.0.1"}
+faults = 0
+for file in files:
+    for document in yaml.safe_load_all(open(file, encoding="utf-8")):
+        if not document or document["kind"] not in ("DaemonSet", "Job"): continue
+        [container] = document["spec"]["template"]["spec"]["containers"]
+        told = {}
+        for entry in container["env"]:
+            if entry["name"].startswith("OTEL_EXPORTER_OTLP_C") and "CERT" in entry["name"] or entry["name"].endswith(("_KEY", "_DIRECTORY")): continue
+            path = entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+            value = stand_ins.get(path, "name") if path else entry.get("value", "a=b")
+            told[entry["name"]] = value.replace("$(AGENT_POD_IP)", "::1" if "[" in value else "10.0.0.1")
+        told["HONEYCOMB_API_KEY"] = "hcaik_0123456789"
+        ran = subprocess.run([program, "--check", "--export", "none"], env=told, capture_output=True, text=True, timeout=60)
+        print(file)
+        if ran.returncode == 64:
+            faults += 1
+            print(file, ran.stderr, file=sys.stderr)
+sys.exit(1 if faults else 0)
+PYTHON
+  then passed=$((passed + $(wc -l <"$work/tried"))); else fault "the program does not understand $(cat "$work/error")"; fi
+}
+
 # Objects of the overlays are those of the plain manifests.
 check_overlays() {
   if ! command -v kubectl >/dev/null; then skip "overlays are not built: kubectl is not here"; return; fi
@@ -283,13 +316,31 @@ print(*(it.getsockname()[1] for it in sockets))')
   kubeconfig=$work/apiserver/kubeconfig
   operator_kinds | kubectl --kubeconfig "$kubeconfig" apply -f - >/dev/null
   kubectl --kubeconfig "$kubeconfig" wait --for condition=established --timeout=60s crd --all >/dev/null
-  local file
+  # What is not the agent needs no right: the strictest level admits it, or the server warns, which is a fault below.
+  local file namespace
+  for namespace in observability default; do
+    kubectl --kubeconfig "$kubeconfig" create namespace "$namespace" --save-config >/dev/null 2>&1 || true
+    kubectl --kubeconfig "$kubeconfig" label namespace "$namespace" pod-security.kubernetes.io/enforce=restricted >/dev/null
+  done
   for file in "$work"/rendered/*.yaml "$work"/built/*.yaml examples/*.yaml deploy/kubernetes/*.yaml deploy/kustomize/base/agent.yaml otel-collector-config/kubernetes/*.yaml; do
     [ -e "$file" ] && dry "$file"
   done
+  check_level
   check_rights
   check_takeover
   if [ -n "${helm:-}" ]; then check_notes; check_releases; fi
+}
+
+# Of all that the level restricted asks for, the agent lacks what it cannot do without, and nothing else.
+check_level() {
+  local k="kubectl --kubeconfig $kubeconfig" said wanted
+  $k create namespace strict >/dev/null
+  $k label namespace strict pod-security.kubernetes.io/enforce=restricted >/dev/null
+  said=$(sed 's/namespace: honeycomb$/namespace: strict/' examples/quickstart.yaml | $k apply --dry-run=server -f - 2>&1 | sed -n 's/^Warning: would violate PodSecurity "restricted:latest": //p')
+  # Servers before 1.34 have nothing against probes of 127.0.0.1.
+  said=${said/'probe or lifecycle host (container "network-agent" uses probe or lifecycle host "127.0.0.1"), '/}
+  wanted='host namespaces (hostNetwork=true), unrestricted capabilities (container "network-agent" must not include "NET_RAW" in securityContext.capabilities.add)'
+  if [ "$said" = "$wanted" ]; then well; else fault "the level restricted forbids: $said"; fi
 }
 
 # The rights of the manifests: what the agent needs, and nothing else.
@@ -422,6 +473,7 @@ else
 fi
 check_overlays
 check_yaml
+check_settings
 check_server
 
 say "$passed checks passed, $faults faults, ${#skipped[@]} skipped"

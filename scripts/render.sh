@@ -11,7 +11,6 @@ helm=$(scripts/helm.sh)
 chart=deploy/helm/network-agent
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-stale=()
 
 # put FILE: what comes in is the file's text, or must be.
 put() {
@@ -19,7 +18,8 @@ put() {
   if [ -z "$check" ]; then
     if ! cmp -s "$work/new" "$1"; then cp "$work/new" "$1"; echo "render: wrote $1"; fi
   elif ! cmp -s "$work/new" "$1"; then
-    stale+=("$1")
+    # The caller is at the other end of a pipe, in another process.
+    echo "$1" >>"$work/stale"
     diff -u "$1" "$work/new" | head -40 >&2 || true
   fi
 }
@@ -65,8 +65,8 @@ done
 
 python3 scripts/chart-values.py "$chart" | put "$chart/README.md"
 
-if [ "${#stale[@]}" -gt 0 ]; then
-  printf 'render: %s is not what the chart gives: run scripts/render.sh\n' "${stale[@]}" >&2
+if [ -e "$work/stale" ]; then
+  sed 's/.*/render: & is not what the chart gives: run scripts\/render.sh/' "$work/stale" >&2
   exit 1
 fi
 [ -z "$check" ] || echo "render: the committed files are those that the chart gives"
