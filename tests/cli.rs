@@ -196,8 +196,10 @@ fn a_certificate_that_cannot_be_read_is_told_before_anything_is_captured() {
 /// said, and its exit code.
 fn signalled(signals: &str, before: &str) -> (String, Option<i32>) {
     let script = format!("{before} exec \"$0\" --read - --export none -v");
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &script, env!("CARGO_BIN_EXE_network-agent")]).env_clear();
+    // Whoever runs the tests may want them to outlive the terminal.
+    let mut shell = Command::new("env");
+    shell.args(["--default-signal=HUP", "sh", "-c", &script, env!("CARGO_BIN_EXE_network-agent")]).env_clear();
+    shell.env("PATH", std::env::var_os("PATH").unwrap());
     let mut child = shell.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
     input.write_all(&fs::read(SHOP).unwrap()).unwrap();
