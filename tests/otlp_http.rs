@@ -197,6 +197,25 @@ async fn a_connection_that_the_server_half_closes_or_breaks_off_is_made_again() 
     }
 }
 
+#[tokio::test]
+async fn a_machine_without_authorities_has_those_that_are_compiled_in() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for protocol in ["grpc", "http/protobuf"] {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_network-agent"))
+            .env_clear()
+            .env("SSL_CERT_FILE", "/dev/null")
+            .env("SSL_CERT_DIR", "/nonexistent")
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("https://{address}"))
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+            .args(["--check", "--read", concat!(env!("CARGO_MANIFEST_DIR"), "/examples/shop.pcap"), "--export", "otlp"])
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(said.contains(&format!("nothing listens at https://{address}")), "{said}");
+    }
+}
+
 /// A TLS server, and the configuration that trusts it.
 async fn behind_tls(authority: &Authority, folder: &tempfile::TempDir) -> (Web, OtlpConfig) {
     let ca = folder.path().join("ca.pem");

@@ -101,6 +101,10 @@ impl Merger {
         // A capture file may begin again in an earlier time.
         self.now = if self.now.saturating_since(at) > Duration::from_secs(60) { at } else { self.now.max(at) };
         let key = exchange.request_key;
+        if self.config.window.is_zero() {
+            self.wait(exchange, arrived);
+            return;
+        }
         if let Some(waiting) = self.places.get(&key).and_then(|number| self.waiting.get_mut(place(*number, self.first)))
             && is_view_of(&waiting.exchange, &exchange, self.config.window)
         {
@@ -116,6 +120,10 @@ impl Merger {
             return;
         }
         self.places.insert(key, self.first + self.waiting.len() as u64);
+        self.wait(exchange, arrived);
+    }
+
+    fn wait(&mut self, exchange: Exchange, arrived: Instant) {
         self.bytes += exchange.footprint();
         let until = self.now.saturating_add(self.config.window);
         self.waiting.push_back(Waiting { exchange, until, arrived });

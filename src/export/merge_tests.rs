@@ -44,6 +44,20 @@ fn view(number: u8, at: u64, sockets: [&str; 2], answer: Option<u8>) -> Exchange
     }
 }
 
+#[test]
+fn with_a_window_of_nothing_even_equal_views_are_exchanges_of_their_own() {
+    let mut bench = Bench::new(MergeConfig { window: Duration::ZERO, ..config() });
+    let now = Instant::now();
+    for _ in 0..3 {
+        // All of one hand-over, before any is released.
+        bench.taken += 1;
+        bench.merger.take(view(1, 0, [CLIENT, POD], Some(1)), now);
+    }
+    bench.take(view(1, 0, [CLIENT, POD], Some(1)));
+    assert_eq!(bench.end().len(), 4);
+    assert_eq!((bench.counts.merged, bench.counts.late), (0, 0));
+}
+
 struct Bench {
     merger: Merger,
     ready: Vec<Exchange>,

@@ -31,8 +31,8 @@ pub(in crate::export) struct Report {
     pub(in crate::export) kept: u64,
     /// Batches that were read.
     pub(in crate::export) read: Vec<Batch>,
-    /// Bytes of the files.
-    pub(in crate::export) bytes: u64,
+    /// Bytes of the files, where it was looked.
+    pub(in crate::export) bytes: Option<u64>,
     is_read: bool,
     /// Bytes that can be stored before anything is lost.
     room: u64,
@@ -146,9 +146,9 @@ impl Desk {
         }
     }
 
-    /// Finishes what goes on and leaves `batches` behind all others for the next run; those that the disk has are not written
-    /// again.
-    pub(in crate::export) async fn close(mut self, batches: Vec<Batch>) -> Vec<Report> {
+    /// Finishes what goes on and leaves everything to the next run: `first` before what is on the disk, `others` behind it.
+    /// Those that the disk has are not written again.
+    pub(in crate::export) async fn close(mut self, first: Vec<Batch>, others: Vec<Batch>) -> Vec<Report> {
         let mut reports = Vec::new();
         if !self.work.is_empty() {
             let mut report = self.finished().await;
@@ -156,7 +156,12 @@ impl Desk {
             self.to_store.extend(report.read.iter().cloned());
             reports.push(report);
         }
-        self.to_store.extend(batches);
+        let (kept, first): (Vec<Batch>, Vec<Batch>) = first.into_iter().partition(|batch| batch.spooled.is_some());
+        self.has_unread |= !kept.is_empty();
+        self.to_store.extend(kept);
+        let (others, report) = self.write_first(first, others).await;
+        reports.push(report);
+        self.to_store.extend(others);
         // Those that are given back first cannot be lost unseen to those that are written.
         self.to_store.make_contiguous().sort_by_key(|batch| batch.spooled.is_none());
         self.drive(0);
@@ -166,6 +171,28 @@ impl Desk {
         let spool = self.spool.clone();
         let _ = tokio::task::spawn_blocking(move || spool.lock().unwrap_or_else(PoisonError::into_inner).sync()).await;
         reports
+    }
+
+    /// Writes `first` where it belongs; where that cannot be, it goes before `others`.
+    async fn write_first(&self, first: Vec<Batch>, others: Vec<Batch>) -> (Vec<Batch>, Report) {
+        let mut report = Report::default();
+        if first.is_empty() || !self.has_unread {
+            return ([first, others].concat(), report);
+        }
+        let (spool, batches) = (self.spool.clone(), first.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let mut spool = spool.lock().unwrap_or_else(PoisonError::into_inner);
+            let written = spool.store_first(&batches);
+            (written.is_ok(), spool.bytes())
+        });
+        match written.await {
+            Ok((true, bytes)) => {
+                report.stored = first.iter().map(|batch| batch.spans).sum();
+                report.bytes = Some(bytes);
+                (others, report)
+            }
+            _ => ([first, others].concat(), report),
+        }
     }
 }
 
@@ -182,7 +209,7 @@ fn work(spool: &mut Spool, done: Vec<Position>, store: VecDeque<Batch>, wanted: 
         report.damaged += damaged;
         report.read.extend(batch);
     }
-    report.bytes = spool.bytes();
+    report.bytes = Some(spool.bytes());
     report.is_read = spool.is_read();
     report.room = spool.room();
     report

@@ -54,6 +54,8 @@ pub struct Spool {
 impl Spool {
     /// The largest segment: what is lost at once when the oldest has to go.
     const SEGMENT_BYTES: u64 = 8 << 20;
+    /// The number of the first segment: what is older than all others goes before it.
+    const FIRST_NUMBER: u64 = 1 << 32;
 
     /// Opens the folder with what an earlier run has left in it. `None` when the disk is full, or fails: that may pass, and is
     /// no reason to capture nothing.
@@ -131,7 +133,7 @@ impl Spool {
             }
         }
         paths.sort();
-        let next = paths.last().and_then(|path| Segment::number(path)).map_or(0, |number| number + 1);
+        let next = paths.last().and_then(|path| Segment::number(path)).map_or(Self::FIRST_NUMBER, |number| number + 1);
         let mut segments = VecDeque::new();
         for path in paths {
             match Segment::open(path.clone()) {
@@ -214,6 +216,24 @@ impl Spool {
             }
         }
         (lost, self.append(batch))
+    }
+
+    /// Writes `batches`, which are older than all others, before them, and as one: all of them or none. Nothing is lost to make
+    /// room for them.
+    pub(super) fn store_first(&mut self, batches: &[Batch]) -> io::Result<()> {
+        let before = self.segments.front().map_or(self.next_number, |oldest| oldest.number);
+        let bytes: u64 = batches.iter().map(|batch| Segment::cost(batch.bytes.len())).sum();
+        let number = before.checked_sub(1).filter(|_| bytes + Segment::overhead() <= self.room());
+        let mut segment = Segment::create(&self.folder, number.ok_or(io::ErrorKind::StorageFull)?)?;
+        for batch in batches {
+            if let Err(error) = segment.append(&batch.bytes, batch.spans) {
+                let _ = segment.remove();
+                return Err(error);
+            }
+        }
+        segment.sync()?;
+        self.segments.push_front(segment);
+        Ok(())
     }
 
     fn append(&mut self, batch: &Batch) -> io::Result<()> {

@@ -53,6 +53,21 @@ fn batches_come_back_in_order_and_whole() {
 }
 
 #[test]
+fn what_is_older_than_all_others_is_read_before_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = config(&folder, 1 << 20);
+    let mut spool = open(&config);
+    for each in 10..20 {
+        store(&mut spool, &batch(each, 50_000));
+    }
+    spool.store_first(&[batch(8, 100), batch(9, 100)]).unwrap();
+    spool.store_first(&[batch(7, 100)]).unwrap();
+    assert!(spool.store_first(&[batch(0, 600_000)]).is_err(), "no other is lost for it");
+    drop(spool);
+    assert_eq!(read_all(&mut open(&config)), (7..20).collect::<Vec<_>>());
+}
+
+#[test]
 fn what_is_done_with_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder, 8 << 20);
@@ -153,7 +168,7 @@ fn a_damaged_segment_costs_what_is_behind_the_damage_and_no_other_segment() {
         store(&mut spool, &batch(each, 60_000));
     }
     drop(spool);
-    let first = Segment::path(&config.directory, 0);
+    let first = Segment::path(&config.directory, Spool::FIRST_NUMBER);
     let mut bytes = std::fs::read(&first).unwrap();
     let middle = bytes.len() / 4 * 3;
     bytes[middle] ^= 0xff;

@@ -71,7 +71,9 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     fn count_report(&mut self, report: &Report) {
         self.counters.stored(report.stored);
         self.counters.read(report.read.iter().map(|batch| batch.spans).sum());
-        self.counters.spool_bytes(report.bytes);
+        if let Some(bytes) = report.bytes {
+            self.counters.spool_bytes(bytes);
+        }
         if report.lost > 0 {
             self.journal.lost_on_disk(report.lost);
         }
@@ -108,10 +110,11 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             self.counters.batch_closed();
             self.waiting.push(batch);
         }
-        let mut batches: Vec<Batch> = self.in_flight.drain(..).map(|(_, batch)| batch).collect();
-        batches.extend(std::iter::from_fn(|| self.waiting.take()));
-        let spans: u64 = batches.iter().map(|batch| batch.spans).sum();
-        let Ok(reports) = tokio::time::timeout(self.shutdown_timeout, desk.close(batches)).await else {
+        let mut first: Vec<Batch> = self.in_flight.drain(..).map(|(_, batch)| batch).collect();
+        first.extend(std::iter::from_fn(|| self.waiting.take_first()));
+        let others: Vec<Batch> = std::iter::from_fn(|| self.waiting.take()).collect();
+        let spans: u64 = first.iter().chain(&others).map(|batch| batch.spans).sum();
+        let Ok(reports) = tokio::time::timeout(self.shutdown_timeout, desk.close(first, others)).await else {
             // What was on the disk is there still, but nobody can tell how much that is.
             self.counters.dropped(DropReason::Shutdown, spans);
             self.journal.spool(Some(&std::io::Error::from(std::io::ErrorKind::TimedOut)));
