@@ -1,5 +1,6 @@
 //! The connections of spans, for the SDK's exporter of the agent's own metrics.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,8 @@ use crate::export::ExportError;
 /// An HTTP client with our certificates and proxy, each request within a time.
 #[derive(Debug)]
 pub(crate) struct MetricsClient {
-    client: HttpClient,
+    config: OtlpConfig,
+    client: Mutex<HttpClient>,
     timeout: Duration,
     /// The SDK asks from a thread of its own, which knows no runtime.
     runtime: tokio::runtime::Handle,
@@ -29,18 +31,35 @@ impl MetricsClient {
     /// # Errors
     /// [`ExportError::Configuration`] when a file of certificates cannot be used.
     pub(crate) fn new(config: &OtlpConfig, timeout: Duration) -> Result<Self, ExportError> {
-        let client = http_client(config, &Certificates::read(config)?)?;
-        Ok(Self { client, timeout, runtime: tokio::runtime::Handle::current() })
+        let client = Mutex::new(http_client(config, &Certificates::read(config)?)?);
+        Ok(Self { config: config.clone(), client, timeout, runtime: tokio::runtime::Handle::current() })
+    }
+
+    fn client(&self) -> HttpClient {
+        self.client.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The connection may be dead, and certificates may have been renewed on the disk.
+    fn renew(&self) {
+        let read = Certificates::read(&self.config).and_then(|certificates| http_client(&self.config, &certificates));
+        if let Ok(client) = read {
+            *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
+        }
     }
 }
 
 #[async_trait::async_trait]
 impl opentelemetry_http::HttpClient for MetricsClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (client, timeout) = (self.client.clone(), self.timeout);
+        let (client, timeout) = (self.client(), self.timeout);
         let mut request = request.map(Full::new);
         // It is ours, and known by this name where its packets are seen.
         request.headers_mut().insert(USER_AGENT_HEADER, HeaderValue::from_static(USER_AGENT));
-        self.runtime.spawn(async move { tokio::time::timeout(timeout, fetch(&client, request)).await }).await??
+        let sent =
+            self.runtime.spawn(async move { tokio::time::timeout(timeout, fetch(&client, request)).await }).await;
+        if !matches!(sent, Ok(Ok(Ok(_)))) {
+            self.renew();
+        }
+        sent??
     }
 }
