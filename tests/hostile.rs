@@ -158,7 +158,8 @@ impl Siege {
         assert_eq!(counters.exchange.requests, counters.exchange.emitted, "requests = exchanges");
         assert_eq!((counters.exchange.open, counters.tcp.active), (0, 0), "nothing is left");
         assert_eq!(counters.exchange.emitted, self.sink.honest.len() as u64 + self.sink.others);
-        assert_honest(&self.sink.honest);
+        let forgotten = counters.tcp.shed + counters.tcp.evicted > 0;
+        assert_honest(&self.sink.honest, forgotten);
         assert!(peak < BUDGET, "{name} takes {peak} bytes, more than {BUDGET}");
         under_attack
     }
@@ -192,17 +193,21 @@ fn honest() -> Vec<Frame> {
     frames
 }
 
-fn assert_honest(found: &[Exchange]) {
+/// Each of them once, with its own response. Where connections had to be forgotten, some are joined again in the middle; whose
+/// the first answer is nobody can tell there, and it is marked.
+fn assert_honest(found: &[Exchange], forgotten: bool) {
     let count =
         |number: usize| found.iter().filter(|exchange| exchange.request.head.target() == target(number)).count();
     let all: Vec<usize> = (0..HONEST).filter(|number| count(*number) != 3).collect();
     assert_eq!((found.len(), all), (3 * HONEST, Vec::new()), "each honest exchange once on each connection");
+    let marked = found.iter().filter(|exchange| exchange.incomplete).count();
+    assert!(marked <= if forgotten { HONEST / 2 } else { 0 }, "{marked} are marked");
     for exchange in found {
         let number = (0..HONEST).find(|number| exchange.request.head.target() == target(*number)).unwrap();
         let response =
             exchange.response.as_ref().map(|part| (usize::from(part.head.status()), part.transfer.body_bytes));
         assert_eq!(response, Some((210 + number, number as u64 * 50)), "{:?}", say(std::slice::from_ref(exchange)));
-        assert_eq!((exchange.outcome, exchange.incomplete), (Outcome::Complete, false));
+        assert_eq!(exchange.outcome, Outcome::Complete);
     }
 }
 
