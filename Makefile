@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster image-check manifests check bench bench-compare bench-live soak fuzz
+.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster quickstart-check image-check manifests check bench bench-compare bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,13 @@ e2e-cluster: ## agents on a real Kubernetes of two nodes: every span, iptables a
 	$(CARGO) build --locked --release --quiet
 	@tests/cluster/cached.sh build
 	@PATH=$$PATH:/usr/sbin:/sbin python3 tests/cluster/e2e.py $(BINARY) $(VARIANTS)
+
+quickstart-check: ## the README's quickstart and the chart on a real Kubernetes of two nodes, after make image-check
+	@scripts/setup.sh cluster
+	@tests/cluster/cached.sh build
+	@folder=$$(mktemp -d) && trap 'rm -rf $$folder' EXIT && \
+		buildah push -q localhost/network-agent:check docker-archive:$$folder/image.tar:ghcr.io/honeycombio/network-agent:1.0.0 && \
+		PATH=$$PATH:/usr/sbin:/sbin python3 tests/cluster/quickstart.py $$folder/image.tar
 
 image-check: ## build the image and run it as a cluster would: one capability, nothing to write to
 	@scripts/setup.sh image
