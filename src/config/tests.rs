@@ -131,6 +131,25 @@ fn a_batch_processors_own_bounds_are_kept() {
     assert_eq!(otlp(&longer).timeout, Duration::from_secs(10));
 }
 
+/// What a panic or a line of the log could print of it.
+#[tokio::test]
+async fn nothing_that_is_printed_of_a_configuration_holds_a_secret() {
+    let environment = [
+        ("HONEYCOMB_API_KEY", "hcaik_hunter2"),
+        ("HONEYCOMB_API_ENDPOINT", "https://me:hunter2@otlp.example"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20hunter2"),
+        ("HTTPS_PROXY", "http://me:hunter2@proxy.example:3128"),
+    ];
+    for protocol in ["grpc", "http/protobuf"] {
+        let environment = [&environment[..], &[("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)]].concat();
+        let config = load(&[], &environment).unwrap();
+        let OutputConfig::Otlp(otlp) = &config.export.output else { panic!("{config:?}") };
+        let exporter = crate::export::otlp::OtlpExporter::new(otlp).unwrap();
+        let printed = format!("{config:?} {config:#?} {exporter:?} {}", otlp.shown());
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
+}
+
 #[test]
 fn networks_are_lists_and_a_wrong_one_is_a_fault() {
     let given = ["--local-networks", "10.244.1.0/24, fd00:1::/64", "--export", "none"];
