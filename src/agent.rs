@@ -122,7 +122,8 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
     announce(&config);
     let stop = Stop::default();
     let (sender, receiver) = worker::exchange_queue(config.export.batch.queue_bytes, config.export.batch.when_full);
-    let mut crew = Crew::start(sources, config.pipeline, sender, &stop).context("cannot start a thread")?;
+    let mut crew = Crew::start(sources, config.pipeline, &config.spans.fields(), sender, &stop)
+        .context("cannot start a thread")?;
     let counters = Arc::<ExportCounters>::default();
     let (stop_export, stopped) = watch::channel(false);
     report_on_itself(&config, &crew, &counters, &names);

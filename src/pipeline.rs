@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::exchange::{ExchangeLimits, ExchangeSink, Pairer, Pairing};
-use crate::http::{Connection, Following, HttpLimits, Known};
+use crate::http::{Connection, Following, HttpLimits, KeptFields, Known};
 use crate::packet::{Decoder, RawPacket, Segment, SegmentSink};
 use crate::tcp::{Bulk, ConnectionTable, Direction, Finish, Flow, Interest, StreamEvent, StreamHandler, TcpLimits};
 use crate::time::Timestamp;
@@ -127,10 +127,18 @@ impl Pipeline {
             conversations: Conversations {
                 http_limits: HttpLimits { max_head_bytes: config.max_head_bytes },
                 exchange_limits: ExchangeLimits { max_open_exchanges: config.max_open_exchanges },
+                fields: KeptFields::All,
                 http: HttpCounters::default(),
                 exchange: ExchangeCounters::default(),
             },
         }
+    }
+
+    /// Of the header fields of each exchange, only `fields` are kept from now on; without this, all are.
+    #[must_use]
+    pub fn keeping(mut self, fields: KeptFields) -> Self {
+        self.conversations.fields = fields;
+        self
     }
 
     /// Takes one packet; exchanges that it finishes go to `sink`. Timers due at the packet's time run first.
@@ -198,6 +206,7 @@ struct Conversation {
 struct Conversations {
     http_limits: HttpLimits,
     exchange_limits: ExchangeLimits,
+    fields: KeptFields,
     http: HttpCounters,
     exchange: ExchangeCounters,
 }
@@ -211,8 +220,8 @@ impl Conversations {
         direction: Direction,
         sink: &'a mut K,
     ) -> Pairer<'a, K> {
-        let Self { exchange_limits: limits, http, exchange: counters, .. } = self;
-        Pairer { pairing, flow, direction, limits, counters, http, sink }
+        let Self { exchange_limits: limits, fields, http, exchange: counters, .. } = self;
+        Pairer { pairing, flow, direction, limits, fields, counters, http, sink }
     }
 }
 
@@ -253,12 +262,13 @@ impl<K: ExchangeSink> StreamHandler for Handler<'_, K> {
         direction: Direction,
         event: StreamEvent<'_>,
     ) -> Interest {
-        let Conversations { http_limits, exchange_limits, http, exchange } = &mut *self.conversations;
+        let Conversations { http_limits, exchange_limits, fields, http, exchange } = &mut *self.conversations;
         let mut pairer = Pairer {
             pairing: &mut state.pairing,
             flow,
             direction,
             limits: exchange_limits,
+            fields,
             counters: exchange,
             http,
             sink: self.sink,

@@ -14,6 +14,7 @@ use destinations::web::Web;
 use network_agent::capture::{MemorySource, OwnedPacket, PacketSource};
 use network_agent::config::{Config, ConfigError, Terminal};
 use network_agent::export::{self, Destination, ExportCounters, Spans, WhenFull};
+use network_agent::http::KeptFields;
 use network_agent::metadata::NoAddresses;
 use network_agent::pipeline::PipelineConfig;
 use network_agent::span::{NoNames, SpanBuilder};
@@ -108,7 +109,7 @@ async fn crew() -> (Crew, ExchangeReceiver) {
     let sources: Vec<Box<dyn PacketSource>> =
         [twice, once].map(|it| Box::new(MemorySource::new(packets(&it.frames))) as Box<dyn PacketSource>).into();
     let (sender, receiver) = exchange_queue(1 << 20, WhenFull::Drop);
-    let mut crew = Crew::start(sources, PipelineConfig::default(), sender, &Stop::default()).unwrap();
+    let mut crew = Crew::start(sources, PipelineConfig::default(), &KeptFields::All, sender, &Stop::default()).unwrap();
     crew.finished().await.result.unwrap();
     (crew, receiver)
 }

@@ -140,7 +140,7 @@ fn read(file: &Path, handle: &mut dyn FnMut(&RawPacket<'_>)) {
 }
 
 fn replay(file: &Path, sink: &mut impl ExchangeSink) {
-    let mut pipeline = Pipeline::new(PipelineConfig::default());
+    let mut pipeline = Pipeline::new(PipelineConfig::default()).keeping(SpanSettings::default().fields());
     read(file, &mut |packet| pipeline.handle_packet(packet, sink));
     pipeline.finish(sink);
 }

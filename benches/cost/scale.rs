@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use network_agent::packet::{LinkType, RawPacket};
 use network_agent::pipeline::{Pipeline, PipelineConfig};
+use network_agent::span::SpanSettings;
 use network_agent::time::Timestamp;
 
 use crate::measure::{allocations, best_of};
@@ -59,7 +60,8 @@ struct Bench {
 impl Bench {
     fn new(connections: usize) -> Self {
         let talks = (0..connections).map(Talk::numbered).collect();
-        Self { pipeline: Pipeline::new(unbounded()), talks, frame: Vec::new(), at: START, exchanges: Count::default() }
+        let pipeline = Pipeline::new(unbounded()).keeping(SpanSettings::default().fields());
+        Self { pipeline, talks, frame: Vec::new(), at: START, exchanges: Count::default() }
     }
 
     /// Every connection sends this; in an order in which neighbours are far apart.

@@ -1,24 +1,21 @@
 //! Both heads' positions and the request head's bytes → the identity `K` of an exchange.
 
-use xxhash_rust::xxh3::{xxh3_128, xxh3_128_with_seed};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use super::ExchangeId;
 use crate::packet::SequenceNumber;
 
 /// Version of the derivation: agents of one cluster must agree on it, so it never changes in silence.
 const VERSION: &[u8; 2] = b"v1";
-/// Bytes of the request head that count; a head that some views have cut further on is still the same exchange.
-const HEAD_BYTES: usize = 4096;
-
-/// `H("v1" ‖ request sequence ‖ response sequence ‖ H(request head, first 4 KiB))`.
+/// `H("v1" ‖ request sequence ‖ response sequence ‖ H(request head, first 4 KiB))`, of which `head` is the last part
+/// ([`RequestHead::digest`](crate::http::RequestHead::digest)).
 ///
 /// Sequence numbers are those of the first byte of each head, 0 for a response that was not seen; numbers are
 /// big-endian. `H` is XXH3-128, for 256 bits with the seeds 0 and 1. Addresses, ports, acknowledgements, times and
 /// the cutting into segments stay out: NAT, clocks and offloads change them.
 ///
 /// The second value is of the request alone: the same for a view that has the response and one that has not.
-pub(super) fn derive(request: SequenceNumber, response: Option<SequenceNumber>, head: &[u8]) -> (ExchangeId, u64) {
-    let head = xxh3_128(head.get(..HEAD_BYTES).unwrap_or(head));
+pub(super) fn derive(request: SequenceNumber, response: Option<SequenceNumber>, head: u128) -> (ExchangeId, u64) {
     let response = response.map_or(0, SequenceNumber::value);
     // As one number: 16 bits of version, 32 each of sequence, the first 48 of the head's hash; then its other 80.
     let version = u128::from(u16::from_be_bytes(*VERSION)) << 112;
@@ -46,6 +43,11 @@ pub(super) fn derive(request: SequenceNumber, response: Option<SequenceNumber>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::RequestHead;
+
+    fn digest(head: &[u8]) -> u128 {
+        RequestHead::parse(head).unwrap().digest()
+    }
 
     fn hex(id: ExchangeId) -> String {
         id.0.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
@@ -56,7 +58,7 @@ mod tests {
         let (id, _) = derive(
             SequenceNumber::new(3_465_395_425),
             Some(SequenceNumber::new(3_294_999_772)),
-            b"GET / HTTP/1.1\r\n\r\n",
+            digest(b"GET / HTTP/1.1\r\n\r\n"),
         );
         assert_eq!(hex(id), "9fbf090a243b050733acca7027b98cd944123ed382c11f5876e57d1e6ed98259");
     }
@@ -64,15 +66,13 @@ mod tests {
     #[test]
     fn each_part_counts_and_only_the_first_four_kibibytes_of_the_head() {
         let sequence = SequenceNumber::new(7);
-        let head = vec![b'a'; HEAD_BYTES + 1];
-        let same = derive(sequence, None, &head);
-        let mut longer = head.clone();
-        longer.extend_from_slice(b"more");
-        assert_eq!(derive(sequence, None, &longer), same);
-        let mut other = head;
-        other[HEAD_BYTES - 1] = b'b';
-        assert_ne!(derive(sequence, None, &other), same);
-        assert_ne!(derive(sequence.advance(1), None, &longer), same);
-        assert_ne!(derive(sequence, Some(SequenceNumber::new(1)), &longer), same);
+        let head = |text: &str| digest(format!("GET /{text} HTTP/1.1\r\n\r\n").as_bytes());
+        let long = "a".repeat(4096);
+        let same = derive(sequence, None, head(&long));
+        let longer = head(&(long.clone() + "more"));
+        assert_eq!(derive(sequence, None, longer), same);
+        assert_ne!(derive(sequence, None, head(&format!("{}b", &long[1..4090]))), same);
+        assert_ne!(derive(sequence.advance(1), None, longer), same);
+        assert_ne!(derive(sequence, Some(SequenceNumber::new(1)), longer), same);
     }
 }

@@ -1,7 +1,8 @@
 //! Message heads: owned in one allocation, read by name without another.
 
+use super::fields::KeptFields;
 pub use super::lines::Headers;
-use super::lines::LineIndex;
+use super::lines::{HELD, LineIndex};
 
 /// The protocol version of a start line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,8 +23,8 @@ impl Version {
     }
 }
 
-/// The head of a request as it was on the wire, from the first byte of the method to the empty line;
-/// folded header lines (RFC 9112 §5.2) have been unfolded with spaces.
+/// The head of a request as it was on the wire, from the first byte of the method on: its start line, and those of its header
+/// lines that [`KeptFields`] names; folded ones (RFC 9112 §5.2) have been unfolded with spaces.
 /// Invariant: `method_end <= target_start <= target_end <= headers_start <= bytes.len()`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RequestHead {
@@ -34,14 +35,20 @@ pub struct RequestHead {
     pub(super) headers_start: u32,
     pub(super) version: Version,
     pub(super) complete: bool,
-    pub(super) lines: LineIndex,
+    pub(super) digest: u128,
+    pub(super) lines: LineIndex<HELD>,
 }
 
 impl RequestHead {
     /// Reads a whole head, from the first byte of the method to the empty line, as leniently as the agent reads
     /// captured ones; `None` when it is none.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        super::http1::parse_request(bytes, true)
+        Self::parse_keeping(bytes, &KeptFields::All)
+    }
+
+    /// As [`Self::parse`], of whose header lines only `fields` are kept.
+    pub fn parse_keeping(bytes: &[u8], fields: &KeptFields) -> Option<Self> {
+        super::http1::parse_request(bytes, true, fields)
     }
 
     /// The method token, as sent: methods are case-sensitive (RFC 9110 §9.1).
@@ -84,13 +91,19 @@ impl RequestHead {
         self.complete
     }
 
-    /// The whole head as it is kept.
+    /// The head as it is kept.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// XXH3-128 of the first 4 KiB of the whole head with all its lines: a head that some views have cut further on is still
+    /// the same.
+    pub const fn digest(&self) -> u128 {
+        self.digest
+    }
 }
 
-/// The head of a response, from `HTTP/` to the empty line; as [`RequestHead`] otherwise.
+/// The head of a response, from `HTTP/` on; as [`RequestHead`] otherwise.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ResponseHead {
     pub(super) bytes: Box<[u8]>,
@@ -98,13 +111,18 @@ pub struct ResponseHead {
     pub(super) status: u16,
     pub(super) version: Version,
     pub(super) complete: bool,
-    pub(super) lines: LineIndex,
+    pub(super) lines: LineIndex<HELD>,
 }
 
 impl ResponseHead {
     /// Reads a whole head, as [`RequestHead::parse`] does.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        super::http1::parse_response(bytes, true)
+        Self::parse_keeping(bytes, &KeptFields::All)
+    }
+
+    /// As [`Self::parse`], of whose header lines only `fields` are kept.
+    pub fn parse_keeping(bytes: &[u8], fields: &KeptFields) -> Option<Self> {
+        super::http1::parse_response(bytes, true, fields)
     }
 
     /// The status code, 100 to 999.
@@ -142,7 +160,7 @@ impl ResponseHead {
         self.complete
     }
 
-    /// The whole head as it is kept.
+    /// The head as it is kept.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -2,18 +2,21 @@
 
 use memchr::{memchr, memchr_iter};
 
-/// Lines whose place is kept; those of longer heads are looked through as they stand.
-const KEPT: usize = 16;
+/// Lines whose place is known of a head while it is read.
+pub(super) const READ: usize = 32;
+/// Lines whose place is known of a head that is kept, of which most lines are not.
+pub(super) const HELD: usize = 8;
 
-/// Where header lines begin. Together with the head it tells what every line holds.
+/// Where header lines begin: of the first `N`, further ones are looked through as they stand. Together with the head it tells
+/// what every line holds.
 ///
 /// Invariant: lines `0..count` begin at `starts`, each after the one before, all before `rest`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct LineIndex {
+pub(super) struct LineIndex<const N: usize> {
     /// From the beginning of the header lines.
-    starts: [u16; KEPT],
+    starts: [u16; N],
     /// Of the first bytes of each line, by [`tag`]: most lines need no further look.
-    tags: [u16; KEPT],
+    tags: [u16; N],
     count: u8,
     /// [`bit`] is set for the tag of each line that is kept; all are when one may begin with anything.
     present: u64,
@@ -30,7 +33,7 @@ pub(super) struct Scan {
     pub(super) headers_start: usize,
     /// After its first empty line.
     pub(super) end: usize,
-    pub(super) lines: LineIndex,
+    pub(super) lines: LineIndex<READ>,
     /// How many of its header lines end with CR and LF, the empty line among them.
     pub(super) carriages: usize,
 }
@@ -68,9 +71,10 @@ pub(super) enum Folds {
     Some,
 }
 
-impl LineIndex {
+impl<const N: usize> LineIndex<N> {
     /// Of no lines.
-    const EMPTY: Self = Self { starts: [0; KEPT], tags: [0; KEPT], count: 0, present: 0, folds: Folds::No, rest: 0 };
+    pub(super) const EMPTY: Self =
+        Self { starts: [0; N], tags: [0; N], count: 0, present: 0, folds: Folds::No, rest: 0 };
 
     /// Of the header lines in `section`, which begins after the start line.
     pub(super) fn of(section: &[u8]) -> Self {
@@ -88,16 +92,29 @@ impl LineIndex {
         if matches!(section.get(next), Some(b' ' | b'\t')) {
             self.folds = Folds::Some;
         }
+        self.push(start, next, line_tag(section.get(start..next).unwrap_or_default()));
+    }
+
+    /// Keeps the place of a line with this tag, likewise.
+    #[inline]
+    pub(super) fn push(&mut self, start: usize, next: usize, tag: u16) {
         let slots = (self.starts.get_mut(usize::from(self.count)), self.tags.get_mut(usize::from(self.count)));
         if let ((Some(place), Some(mark)), Ok(from)) = (slots, u16::try_from(start))
             && start == self.rest as usize
         {
-            *place = from;
-            *mark = line_tag(section.get(start..next).unwrap_or_default());
-            self.present |= if *mark == ANY { u64::MAX } else { bit(*mark) };
+            (*place, *mark) = (from, tag);
+            self.present |= if tag == ANY { u64::MAX } else { bit(tag) };
             self.count += 1;
             self.rest = u32::try_from(next).unwrap_or(u32::MAX);
         }
+    }
+
+    /// All lines of `section` with their tags, in order.
+    pub(super) fn tagged<'a>(&'a self, section: &'a [u8]) -> impl Iterator<Item = (u16, &'a [u8])> {
+        let known = self.tags.iter().take(usize::from(self.count)).enumerate();
+        let known = known.map(move |(place, tag)| (*tag, self.line(place, section)));
+        let further = section.get(self.rest as usize..).unwrap_or_default();
+        known.chain(further.split_inclusive(|byte| *byte == b'\n').map(|line| (line_tag(line), line)))
     }
 
     /// Whether a line goes on with the next one.
@@ -106,7 +123,7 @@ impl LineIndex {
     }
 
     /// Values of the lines of `section` with this name, in order.
-    pub(super) fn values<'a, 'n>(&'a self, section: &'a [u8], name: &'n [u8]) -> Values<'a, 'n> {
+    pub(super) fn values<'a, 'n>(&'a self, section: &'a [u8], name: &'n [u8]) -> Values<'a, 'n, N> {
         let rest = Headers::of(section.get(self.rest as usize..).unwrap_or_default());
         let tag = tag(name);
         let next = if tag == ANY || self.present & bit(tag) != 0 { 0 } else { usize::from(self.count) };
@@ -135,7 +152,7 @@ impl LineIndex {
 }
 
 /// The tag of what may begin with anything.
-const ANY: u16 = 0;
+pub(super) const ANY: u16 = 0;
 /// The tag of what holds no field: no name has it, because theirs are odd.
 const NOTHING: u16 = 2;
 
@@ -151,7 +168,7 @@ fn line_tag(line: &[u8]) -> u16 {
 /// The same for all that begins with the same four bytes, whatever their case; [`ANY`] for a name that is shorter and for a
 /// line that begins with space, which is no part of the name.
 #[inline]
-fn tag(bytes: &[u8]) -> u16 {
+pub(super) fn tag(bytes: &[u8]) -> u16 {
     match bytes.first_chunk::<4>() {
         Some(start) if !start.first().is_some_and(u8::is_ascii_whitespace) => {
             let [.., high, low] =
@@ -164,8 +181,8 @@ fn tag(bytes: &[u8]) -> u16 {
 
 /// The values of one name; see [`LineIndex::values`].
 #[derive(Clone, Debug)]
-pub(super) struct Values<'a, 'n> {
-    index: &'a LineIndex,
+pub(super) struct Values<'a, 'n, const N: usize> {
+    index: &'a LineIndex<N>,
     tag: u16,
     next: usize,
     section: &'a [u8],
@@ -173,7 +190,7 @@ pub(super) struct Values<'a, 'n> {
     rest: Headers<'a>,
 }
 
-impl<'a> Iterator for Values<'a, '_> {
+impl<'a, const N: usize> Iterator for Values<'a, '_, N> {
     type Item = &'a [u8];
 
     #[inline]
@@ -184,7 +201,7 @@ impl<'a> Iterator for Values<'a, '_> {
     }
 }
 
-impl<'a> Values<'a, '_> {
+impl<'a, const N: usize> Values<'a, '_, N> {
     fn look_on(&mut self) -> Option<&'a [u8]> {
         while let Some(place) = self.index.find(self.next, self.tag) {
             self.next = place + 1;
@@ -262,7 +279,7 @@ mod tests {
             let text: Vec<String> = lines.iter().map(|(name, colon, value)| format!("{name}{colon}{value}\n")).collect();
             let text = text.concat();
             let section = text.as_bytes();
-            let index = LineIndex::of(section);
+            let index = LineIndex::<HELD>::of(section);
             let present = lines.get(pick).map_or(name.as_str(), |(name, ..)| name.trim());
             for name in [&name, present, &present.to_ascii_uppercase()] {
                 let is_it = |found: &[u8]| found.eq_ignore_ascii_case(name.as_bytes());
@@ -279,9 +296,9 @@ mod tests {
     #[test]
     fn lines_of_a_head_that_is_too_long_for_the_index_are_found() {
         for filler in [0, 30_000, 70_000] {
-            let many = "x: y\r\n".repeat(KEPT - 3);
+            let many = "x: y\r\n".repeat(HELD - 3);
             let section = format!("{many}long: {}\r\na: 1\r\nb: 2\r\na: 3\r\nb: 4\r\n\r\n", "f".repeat(filler));
-            let index = LineIndex::of(section.as_bytes());
+            let index = LineIndex::<HELD>::of(section.as_bytes());
             let values = |name: &str| index.values(section.as_bytes(), name.as_bytes()).collect::<Vec<_>>();
             assert_eq!((values("A"), values("b")), (vec![&b"1"[..], b"3"], vec![&b"2"[..], b"4"]));
             assert_eq!(values("c"), Vec::<&[u8]>::new());

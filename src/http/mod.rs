@@ -5,6 +5,7 @@ use crate::time::Timestamp;
 
 mod connection;
 mod detect;
+mod fields;
 mod head;
 mod http1;
 mod lines;
@@ -14,6 +15,7 @@ mod preamble;
 mod tests;
 
 pub use connection::{Connection, Following, Known};
+pub use fields::{KeptFields, Names};
 pub use head::{Headers, RequestHead, ResponseHead, Version};
 
 /// What one side of a conversation sends.
@@ -122,6 +124,12 @@ pub trait MessageSink {
 
     /// Counts in place of the parsers.
     fn counters(&mut self) -> &mut HttpCounters;
+
+    /// The header fields that it reads of heads.
+    fn fields(&self) -> &KeptFields {
+        static ALL: KeptFields = KeptFields::All;
+        &ALL
+    }
 }
 
 /// Bounds of the HTTP layer.

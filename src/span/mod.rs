@@ -11,6 +11,7 @@ mod attributes;
 mod build;
 mod endpoint;
 mod ends;
+mod fields;
 mod forwarded;
 mod legacy;
 mod names;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{ExchangeSender, Stop, WorkerHandle, WorkerReport, WorkerSnapshot, start};
 use crate::capture::PacketSource;
+use crate::http::KeptFields;
 use crate::pipeline::{Pipeline, PipelineConfig};
 
 /// All workers.
@@ -43,21 +44,24 @@ impl Crew {
         Watch(self.workers.iter().map(|worker| worker.snapshot.clone()).collect())
     }
 
-    /// Starts a worker for each of `sources`; they share the bounds of `config` and the queue behind `sender`.
+    /// Starts a worker for each of `sources`; they share the bounds of `config` and the queue behind `sender`, and keep
+    /// `fields` of heads.
     ///
     /// # Errors
     /// When the system refuses another thread.
     pub fn start(
         sources: Vec<Box<dyn PacketSource>>,
         config: PipelineConfig,
+        fields: &KeptFields,
         sender: ExchangeSender,
         stop: &Stop,
     ) -> io::Result<Self> {
         let share = config.share(sources.len());
         let mut workers = Vec::new();
         for (number, source) in sources.into_iter().enumerate() {
+            let pipeline = Pipeline::new(share).keeping(fields.clone());
             let name = format!("worker-{number}");
-            workers.push(start(&name, source, Pipeline::new(share), sender.clone(), stop.clone())?);
+            workers.push(start(&name, source, pipeline, sender.clone(), stop.clone())?);
         }
         // The queue ends when all have given back their ends of it.
         drop(sender);

@@ -21,7 +21,7 @@ use doubt::{Finding, Held, Trust};
 
 use super::{ExchangeCounters, ExchangeLimits, ExchangeSink, Outcome, Transfer};
 use crate::http::{
-    Answered, HttpCounters, Lost, Message, MessageSink, Opening, RequestHead, ResponseHead, Role, Standing,
+    Answered, HttpCounters, KeptFields, Lost, Message, MessageSink, Opening, RequestHead, ResponseHead, Role, Standing,
 };
 use crate::packet::SequenceNumber;
 use crate::tcp::{Direction, Finish, Flow, Mark};
@@ -149,6 +149,8 @@ pub struct Pairer<'a, K> {
     pub direction: Direction,
     /// Bounds.
     pub limits: &'a ExchangeLimits,
+    /// The header fields that exchanges keep.
+    pub fields: &'a KeptFields,
     /// Counts of pairing.
     pub counters: &'a mut ExchangeCounters,
     /// Counts of the layer below.
@@ -241,6 +243,10 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
 
     fn counters(&mut self) -> &mut HttpCounters {
         self.http
+    }
+
+    fn fields(&self) -> &KeptFields {
+        self.fields
     }
 }
 

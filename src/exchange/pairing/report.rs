@@ -41,7 +41,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         self.counters.emitted += 1;
         self.counters.incomplete += u64::from(incomplete);
         self.counters.unanswered += u64::from(open.answer.is_none());
-        let (id, request_key) = derive(open.mark.sequence, response_sequence, open.head.bytes());
+        let (id, request_key) = derive(open.mark.sequence, response_sequence, open.head.digest());
         self.sink.accept(Exchange {
             id,
             request_key,

@@ -51,6 +51,7 @@ impl Bench {
         act: impl FnOnce(&mut Connection, Pairer<'_, Vec<Exchange>>) -> T,
     ) -> T {
         let pairer = Pairer {
+            fields: &KeptFields::All,
             pairing: &mut self.pairing,
             flow: &self.flow,
             direction,

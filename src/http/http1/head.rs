@@ -4,13 +4,18 @@ use std::mem::MaybeUninit;
 
 use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 use memchr::{memchr, memchr_iter};
+use xxhash_rust::xxh3::xxh3_128;
 
+use super::super::fields::{Kept, KeptFields, Names};
 use super::super::head::{RequestHead, ResponseHead, Version};
-use super::super::lines::{Folds, LineIndex, Scan};
+use super::super::lines::{Folds, HELD, LineIndex, READ, Scan};
 use super::super::plain::{self, RequestLine};
 
 /// Header slots on the stack; heads with more lines are parsed again with slots on the heap.
 const SLOTS: usize = 64;
+
+/// Bytes of a request's head that its digest is of.
+const DIGESTED: usize = 4096;
 
 /// Where the head in `bytes` ends: after the first empty line. `scanned` bytes were searched before.
 pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
@@ -46,21 +51,21 @@ impl Head<'_> {
         }
     }
 
-    /// Read as a request's.
-    pub(super) fn as_request(&self) -> Option<RequestHead> {
+    /// Read as a request's; of its header lines `fields` are kept.
+    pub(super) fn as_request(&self, fields: &KeptFields) -> Option<RequestHead> {
         match self {
-            Self::Whole(whole) => parse_whole_request(whole),
-            Self::Gathered(bytes) => parse_request(bytes, true),
-            Self::Cut(bytes) => parse_request(bytes, false),
+            Self::Whole(whole) => parse_whole_request(whole, fields),
+            Self::Gathered(bytes) => parse_request(bytes, true, fields),
+            Self::Cut(bytes) => parse_request(bytes, false, fields),
         }
     }
 
-    /// Read as a response's.
-    pub(super) fn as_response(&self) -> Option<ResponseHead> {
+    /// Read as a response's, likewise.
+    pub(super) fn as_response(&self, fields: &KeptFields) -> Option<ResponseHead> {
         match self {
-            Self::Whole(whole) => parse_whole_response(whole),
-            Self::Gathered(bytes) => parse_response(bytes, true),
-            Self::Cut(bytes) => parse_response(bytes, false),
+            Self::Whole(whole) => parse_whole_response(whole, fields),
+            Self::Gathered(bytes) => parse_response(bytes, true, fields),
+            Self::Cut(bytes) => parse_response(bytes, false, fields),
         }
     }
 }
@@ -84,14 +89,14 @@ impl<'a> Whole<'a> {
         self.bytes
     }
 
-    /// A copy and what `read` finds in its start line, if nothing about it needs a general parser: that accepts every head
-    /// whose lines are not folded and that has no NUL, and no CR but before LF.
-    fn plain<T>(&self, read: impl Fn(&[u8]) -> Option<T>) -> Option<(Owned, T)> {
-        let Scan { headers_start, lines, carriages, .. } = self.scan;
-        let (line, section) = self.bytes.split_at_checked(headers_start)?;
+    /// What is kept and what `read` finds in its start line, if nothing about it needs a general parser: that accepts every
+    /// head whose lines are not folded and that has no NUL, and no CR but before LF.
+    fn plain<T>(&self, names: Option<&Names>, read: impl Fn(&[u8]) -> Option<T>) -> Option<(Owned, T)> {
+        let Scan { headers_start, lines, carriages, .. } = &self.scan;
+        let (line, section) = self.bytes.split_at_checked(*headers_start)?;
         let found = read(line)?;
-        let is_plain = lines.folds() == Folds::No && count_controls(section) == carriages;
-        is_plain.then(|| (Owned { bytes: self.bytes.into(), headers_start: number(headers_start), lines }, found))
+        let is_plain = lines.folds() == Folds::No && count_controls(section) == *carriages;
+        is_plain.then(|| (Owned::of(line, section, lines, names), found))
     }
 }
 
@@ -103,28 +108,29 @@ fn count_controls(section: &[u8]) -> usize {
 }
 
 /// Parses a request's head: all of it when `complete`, else what the capture has of it.
-pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool) -> Option<RequestHead> {
+pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool, fields: &KeptFields) -> Option<RequestHead> {
     let (head, line) = parse(bytes, complete, |bytes| request_line(bytes).or_else(|| request_line(&regular(bytes))))?;
-    Some(request_head(head, line, complete))
+    Some(request_head(head.keep(fields.of_request()), &head.bytes, line, complete))
 }
 
 /// Parses the head of a request that is whole.
-pub(super) fn parse_whole_request(whole: &Whole<'_>) -> Option<RequestHead> {
-    match whole.plain(plain::request_line) {
-        Some((head, line)) => Some(request_head(head, line, true)),
-        None => parse_request(whole.bytes, true),
+pub(super) fn parse_whole_request(whole: &Whole<'_>, fields: &KeptFields) -> Option<RequestHead> {
+    match whole.plain(fields.of_request(), plain::request_line) {
+        Some((head, line)) => Some(request_head(head, whole.bytes, line, true)),
+        None => parse_request(whole.bytes, true, fields),
     }
 }
 
 /// Parses the head of a response that is whole.
-pub(super) fn parse_whole_response(whole: &Whole<'_>) -> Option<ResponseHead> {
-    match whole.plain(plain::status_line) {
+pub(super) fn parse_whole_response(whole: &Whole<'_>, fields: &KeptFields) -> Option<ResponseHead> {
+    match whole.plain(fields.of_response(), plain::status_line) {
         Some((head, line)) => response_head(head, line, true),
-        None => parse_response(whole.bytes, true),
+        None => parse_response(whole.bytes, true, fields),
     }
 }
 
-fn request_head(head: Owned, line: RequestLine, complete: bool) -> RequestHead {
+/// Of `whole`, what is kept of it, and its start line.
+fn request_head(head: Owned, whole: &[u8], line: RequestLine, complete: bool) -> RequestHead {
     let Owned { bytes, headers_start, lines } = head;
     RequestHead {
         lines,
@@ -134,6 +140,7 @@ fn request_head(head: Owned, line: RequestLine, complete: bool) -> RequestHead {
         headers_start,
         version: line.version,
         complete,
+        digest: xxh3_128(whole.get(..DIGESTED).unwrap_or(whole)),
         bytes,
     }
 }
@@ -182,9 +189,9 @@ fn start_line_end(bytes: &[u8]) -> usize {
 }
 
 /// Parses a response's head, likewise.
-pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool) -> Option<ResponseHead> {
+pub(in crate::http) fn parse_response(bytes: &[u8], complete: bool, fields: &KeptFields) -> Option<ResponseHead> {
     let (head, (status, version)) = parse(bytes, complete, status_line)?;
-    response_head(head, (status, version_of(version)), complete)
+    response_head(head.keep(fields.of_response()), (status, version_of(version)), complete)
 }
 
 fn response_head(head: Owned, (status, version): (u16, Version), complete: bool) -> Option<ResponseHead> {
@@ -202,21 +209,47 @@ fn status_line(bytes: &[u8]) -> Option<(u16, u8)> {
     })
 }
 
-/// A head in an allocation of its own, and where its header lines begin.
+/// What is kept of a head, in an allocation of its own, and where its header lines begin.
 struct Owned {
     bytes: Box<[u8]>,
     headers_start: u32,
-    lines: LineIndex,
+    lines: LineIndex<HELD>,
 }
 
-/// The head in an allocation of its own, and what `read` finds in it.
-fn parse<T>(bytes: &[u8], complete: bool, read: impl Fn(&[u8]) -> Option<T>) -> Option<(Owned, T)> {
-    let mut head = own(bytes, complete)?;
+impl Owned {
+    /// The start line and the header lines of `section` with one of `names`.
+    fn of(start_line: &[u8], section: &[u8], lines: &LineIndex<READ>, names: Option<&Names>) -> Self {
+        let headers_start = number(start_line.len());
+        let (bytes, lines) = match names {
+            Some(names) => Kept::of(section, lines, names).behind(start_line),
+            None => ([start_line, section].concat().into(), LineIndex::of(section)),
+        };
+        Self { bytes, headers_start, lines }
+    }
+}
+
+/// A copy of a whole head.
+struct Copied {
+    bytes: Vec<u8>,
+    headers_start: usize,
+    lines: LineIndex<READ>,
+}
+
+impl Copied {
+    fn keep(&self, names: Option<&Names>) -> Owned {
+        let (line, section) = self.bytes.split_at_checked(self.headers_start).unwrap_or_default();
+        Owned::of(line, section, &self.lines, names)
+    }
+}
+
+/// A copy of the head, and what `read` finds in it.
+fn parse<T>(bytes: &[u8], complete: bool, read: impl Fn(&[u8]) -> Option<T>) -> Option<(Copied, T)> {
+    let mut head = copy(bytes, complete)?;
     if let Some(found) = read(&head.bytes) {
         return Some((head, found));
     }
     blank_controls(&mut head.bytes);
-    head.lines = LineIndex::of(head.bytes.get(head.headers_start as usize..).unwrap_or_default());
+    head.lines = LineIndex::of(head.bytes.get(head.headers_start..).unwrap_or_default());
     read(&head.bytes).map(|found| (head, found))
 }
 
@@ -250,23 +283,23 @@ fn config() -> ParserConfig {
 }
 
 /// The head, unfolded; one that was cut is ended after its last whole line.
-fn own(bytes: &[u8], complete: bool) -> Option<Owned> {
-    let mut owned = if complete {
+fn copy(bytes: &[u8], complete: bool) -> Option<Copied> {
+    let mut copied = if complete {
         bytes.to_vec()
     } else {
         let lines = memchr::memrchr(b'\n', bytes)? + 1;
-        let mut owned = Vec::with_capacity(lines + 2);
-        owned.extend_from_slice(bytes.get(..lines)?);
-        owned.extend_from_slice(b"\r\n");
-        owned
+        let mut copied = Vec::with_capacity(lines + 2);
+        copied.extend_from_slice(bytes.get(..lines)?);
+        copied.extend_from_slice(b"\r\n");
+        copied
     };
-    let start = start_line_end(&owned);
-    let mut index = LineIndex::of(owned.get(start..).unwrap_or_default());
+    let start = start_line_end(&copied);
+    let mut index = LineIndex::of(copied.get(start..).unwrap_or_default());
     if index.folds() == Folds::Some {
-        unfold(&mut owned);
-        index = LineIndex::of(owned.get(start..).unwrap_or_default());
+        unfold(&mut copied);
+        index = LineIndex::of(copied.get(start..).unwrap_or_default());
     }
-    Some(Owned { bytes: owned.into_boxed_slice(), headers_start: number(start), lines: index })
+    Some(Copied { bytes: copied, headers_start: start, lines: index })
 }
 
 /// Replaces each obs-fold by spaces (RFC 9112 §5.2), so that a line is a line. The start line is never folded.
@@ -354,12 +387,15 @@ mod tests {
             ending in prop_oneof![Just("\r\n"), Just("\n")],
             more in "[ -~\r\n]{0,4}",
         ) {
+            let some = KeptFields::these(["host", "b3"], ["a"]);
             for line in [request, status] {
                 let text = format!("{line}\n{lines}{ending}{more}");
                 let whole = Whole::find(text.as_bytes()).expect("it has an empty line");
                 prop_assert_eq!(Some(whole.bytes().len()), find_end(text.as_bytes(), 0));
-                prop_assert_eq!(parse_whole_request(&whole), parse_request(whole.bytes(), true));
-                prop_assert_eq!(parse_whole_response(&whole), parse_response(whole.bytes(), true));
+                for fields in [&KeptFields::All, &some] {
+                    prop_assert_eq!(parse_whole_request(&whole, fields), parse_request(whole.bytes(), true, fields));
+                    prop_assert_eq!(parse_whole_response(&whole, fields), parse_response(whole.bytes(), true, fields));
+                }
             }
         }
     }

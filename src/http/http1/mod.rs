@@ -340,7 +340,7 @@ impl Stream {
     }
 
     fn request(&mut self, head: &Head<'_>, sink: &mut impl MessageSink) -> Parsed {
-        let Some(head) = head.as_request() else { return Parsed::Malformed };
+        let Some(head) = head.as_request(sink.fields()) else { return Parsed::Malformed };
         let (framing, upgrades) = body::of_request(&head);
         self.switch = Switch::of(&head, upgrades);
         sink.counters().requests += 1;
@@ -349,7 +349,7 @@ impl Stream {
     }
 
     fn response(&mut self, head: &Head<'_>, sink: &mut impl MessageSink) -> Parsed {
-        let Some(head) = head.as_response() else { return Parsed::Malformed };
+        let Some(head) = head.as_response(sink.fields()) else { return Parsed::Malformed };
         if matches!(head.status(), 100 | 102..200) {
             sink.counters().interim_responses += 1;
             self.interim = true;

@@ -69,9 +69,24 @@ fn one<T>(
     check: impl FnOnce(&Span<'_>) -> T,
 ) -> T {
     let (mut check, mut said) = (Some(check), None);
-    let made = builder.spans(exchange, local, &NoNames, &mut |span| said = check.take().map(|check| check(span)));
+    let read = kept(exchange, &builder.settings);
+    let made = builder.spans(exchange, local, &NoNames, &mut |span| {
+        let wanted = format!("{span:?}");
+        builder.spans(&read, local, &NoNames, &mut |same| assert_eq!(format!("{same:?}"), wanted, "no line is missed"));
+        said = check.take().map(|check| check(span));
+    });
     assert_eq!(made, Made::Spans(1));
     said.unwrap()
+}
+
+/// The same exchange without the header lines that spans are not made of.
+fn kept(exchange: &Exchange, settings: &SpanSettings) -> Exchange {
+    let (mut kept, fields) = (exchange.clone(), settings.fields());
+    kept.request.head = RequestHead::parse_keeping(kept.request.head.bytes(), &fields).unwrap();
+    if let Some(response) = &mut kept.response {
+        response.head = ResponseHead::parse_keeping(response.head.bytes(), &fields).unwrap();
+    }
+    kept
 }
 
 fn built<T>(exchange: &Exchange, local: &Local, check: impl FnOnce(&Span<'_>) -> T) -> T {
