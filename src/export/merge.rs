@@ -12,6 +12,7 @@
 //! of the one that saw it last (the server's side), and the messages of the view that is more complete. A view that comes
 //! when the exchange has left is dropped and counted.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
@@ -21,8 +22,10 @@ use tokio::time::Instant;
 use crate::exchange::{Exchange, Translated};
 use crate::time::Timestamp;
 
-/// Exchanges that have left are remembered at least until so many more have, and at most until twice as many have: 1.5 MiB.
+/// Exchanges that have left are remembered until so many more have: 1.5 MiB.
 const REMEMBERED: usize = 16 << 10;
+/// Exchanges of one request key that are looked at: those that arrived last. Without end only where somebody makes them equal.
+const LOOKS: usize = 8;
 
 /// How views are merged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,22 +38,24 @@ pub struct MergeConfig {
     pub patience: Option<Duration>,
 }
 
-/// Exchanges that wait for their other views, in order of arrival.
+/// Exchanges that wait for their other views, in order of arrival, and behind them those that have left.
 ///
-/// Invariants: `places` has exactly the waiting exchanges, the last to arrive of each key; `bytes` is the sum of their
-/// footprints; `merged + late + released == taken`.
+/// Each has a number, in order of arrival. Invariants: `latest` has the last to arrive of each key, of those that wait and
+/// those that are remembered, and with the numbers of those before it (`before`) leads to all of them; `bytes` is the sum of
+/// the footprints of those that wait; `merged + late + released == taken`.
 #[derive(Debug)]
 pub(super) struct Merger {
     config: MergeConfig,
     waiting: VecDeque<Waiting>,
     /// How many have left `waiting` since the start: its first element's number.
     first: u64,
-    /// Request key → number of a waiting exchange.
-    places: HashMap<u64, u64, FixedState>,
+    /// The last to leave is the last.
+    left: VecDeque<Gone>,
+    /// Request key → number.
+    latest: HashMap<u64, u64, FixedState>,
     bytes: usize,
     /// The latest end of an exchange.
     now: Timestamp,
-    left: [HashMap<u64, Gone, FixedState>; 2],
     counts: MergeCounts,
 }
 
@@ -60,14 +65,28 @@ struct Waiting {
     /// Capture time after which no view is waited for.
     until: Timestamp,
     arrived: Instant,
+    /// The number of the one of the same key before it, if any.
+    before: Option<u64>,
 }
 
 /// What is remembered of an exchange that has left.
 #[derive(Clone, Copy, Debug)]
 struct Gone {
+    key: u64,
     start: Timestamp,
     /// The start of its identity, when it had a response.
     answered: Option<u64>,
+    before: Option<u64>,
+}
+
+/// What an exchange is a view of.
+enum View {
+    /// Of none that is known.
+    New,
+    /// Of one that waits, by its place.
+    Waiting(usize),
+    /// Of one that has left.
+    Gone,
 }
 
 /// What merging has counted.
@@ -87,10 +106,10 @@ impl Merger {
             config,
             waiting: VecDeque::new(),
             first: 0,
-            places: HashMap::default(),
+            left: VecDeque::new(),
+            latest: HashMap::default(),
             bytes: 0,
             now: Timestamp::default(),
-            left: Default::default(),
             counts: MergeCounts::default(),
         }
     }
@@ -100,33 +119,66 @@ impl Merger {
         let at = exchange.end();
         // A capture file may begin again in an earlier time.
         self.now = if self.now.saturating_since(at) > Duration::from_secs(60) { at } else { self.now.max(at) };
-        let key = exchange.request_key;
         if self.config.window.is_zero() {
-            self.wait(exchange, arrived);
+            self.wait(exchange, arrived, None);
             return;
         }
-        if let Some(waiting) = self.places.get(&key).and_then(|number| self.waiting.get_mut(place(*number, self.first)))
-            && is_view_of(&waiting.exchange, &exchange, self.config.window)
-        {
-            self.bytes -= waiting.exchange.footprint();
-            join(&mut waiting.exchange, exchange);
-            self.bytes += waiting.exchange.footprint();
-            self.counts.merged += 1;
-            return;
+        let number = self.first + self.waiting.len() as u64;
+        // Of views that are none of the known ones, this is the latest.
+        let before = self.latest.insert(exchange.request_key, number);
+        match self.view_of(&exchange, before) {
+            View::New => self.wait(exchange, arrived, before),
+            View::Waiting(place) => {
+                self.put_back(exchange.request_key, before);
+                let Some(waiting) = self.waiting.get_mut(place) else { return };
+                self.bytes -= waiting.exchange.footprint();
+                join(&mut waiting.exchange, exchange);
+                self.bytes += waiting.exchange.footprint();
+                self.counts.merged += 1;
+            }
+            View::Gone => {
+                self.put_back(exchange.request_key, before);
+                self.counts.late += 1;
+            }
         }
-        if self.left.iter().filter_map(|left| left.get(&key)).any(|gone| gone.is_view_of(&exchange, self.config.window))
-        {
-            self.counts.late += 1;
-            return;
-        }
-        self.places.insert(key, self.first + self.waiting.len() as u64);
-        self.wait(exchange, arrived);
     }
 
-    fn wait(&mut self, exchange: Exchange, arrived: Instant) {
+    /// What `exchange` is a view of: of that with the number `latest` or one of its key before that.
+    fn view_of(&self, exchange: &Exchange, mut latest: Option<u64>) -> View {
+        for _ in 0..LOOKS {
+            let Some(number) = latest else { break };
+            let oldest = self.first - self.left.len() as u64;
+            if number >= self.first {
+                let place = place(number, self.first);
+                let Some(waiting) = self.waiting.get(place) else { break };
+                if is_view_of(&waiting.exchange, exchange, self.config.window) {
+                    return View::Waiting(place);
+                }
+                latest = waiting.before;
+            } else {
+                let Some(gone) = number.checked_sub(oldest).and_then(|_| self.left.get(place(number, oldest))) else {
+                    break;
+                };
+                if gone.is_view_of(exchange, self.config.window) {
+                    return View::Gone;
+                }
+                latest = gone.before;
+            }
+        }
+        View::New
+    }
+
+    fn put_back(&mut self, key: u64, latest: Option<u64>) {
+        match latest {
+            Some(number) => self.latest.insert(key, number),
+            None => self.latest.remove(&key),
+        };
+    }
+
+    fn wait(&mut self, exchange: Exchange, arrived: Instant, before: Option<u64>) {
         self.bytes += exchange.footprint();
         let until = self.now.saturating_add(self.config.window);
-        self.waiting.push_back(Waiting { exchange, until, arrived });
+        self.waiting.push_back(Waiting { exchange, until, arrived, before });
     }
 
     /// What has waited long enough at `now`, to the end of `ready`.
@@ -166,26 +218,30 @@ impl Merger {
     }
 
     fn pop(&mut self) -> Option<Exchange> {
-        let Waiting { exchange, .. } = self.waiting.pop_front()?;
-        let key = exchange.request_key;
-        if self.places.get(&key) == Some(&self.first) {
-            self.places.remove(&key);
-        }
+        let Waiting { exchange, before, .. } = self.waiting.pop_front()?;
         self.first += 1;
         self.bytes -= exchange.footprint();
-        let [young, old] = &mut self.left;
-        if young.len() >= REMEMBERED {
-            std::mem::swap(young, old);
-            young.clear();
+        if !self.config.window.is_zero() {
+            self.remember(Gone::of(&exchange, before));
         }
-        young.insert(key, Gone::of(&exchange));
         Some(exchange)
+    }
+
+    fn remember(&mut self, gone: Gone) {
+        if self.left.len() >= REMEMBERED
+            && let Some(oldest) = self.left.pop_front()
+            && let Entry::Occupied(latest) = self.latest.entry(oldest.key)
+            && *latest.get() < self.first - self.left.len() as u64 - 1
+        {
+            latest.remove();
+        }
+        self.left.push_back(gone);
     }
 }
 
 impl Gone {
-    fn of(exchange: &Exchange) -> Self {
-        Self { start: exchange.start(), answered: answered(exchange) }
+    fn of(exchange: &Exchange, before: Option<u64>) -> Self {
+        Self { key: exchange.request_key, start: exchange.start(), answered: answered(exchange), before }
     }
 
     fn is_view_of(&self, exchange: &Exchange, window: Duration) -> bool {

@@ -11,12 +11,10 @@ use super::Stop;
 use crate::exchange::{Exchange, ExchangeSink};
 use crate::export::WhenFull;
 
-/// Items a sender gathers before it hands them over by itself.
-const GATHERED_ITEMS: usize = 64;
+/// Items a sender gathers before it hands them over by itself: a chunk, which goes from thread to thread as it is.
+const CHUNK: usize = 128;
 /// Bytes a sender gathers before it hands them over by itself; they do not count against the queue's bound yet.
 const GATHERED_BYTES: usize = 256 << 10;
-/// Items a receiver takes at once. What it has taken is not counted any more; all of it would be the queue's bound again.
-const TAKEN_ITEMS: usize = 1024;
 /// How often a sender that waits for room looks whether it shall stop.
 const LOOK: Duration = Duration::from_millis(50);
 /// How many looks in all it then waits for a receiver that may be gone for good.
@@ -98,20 +96,46 @@ struct Shared<T> {
     dropped: Arc<Dropped>,
 }
 
-/// Invariant: `bytes` is the sum of the footprints of `items`; `bytes <= max_bytes` or there is one item.
+/// Invariant: `bytes` is the sum of those of `chunks`; `bytes <= max_bytes` or there is one item.
 #[derive(Debug)]
 struct State<T> {
-    items: VecDeque<T>,
+    chunks: VecDeque<Chunk<T>>,
     bytes: usize,
     senders: usize,
     received_from: bool,
+}
+
+/// Items that are handed over together: at least one, at most [`CHUNK`], and their footprints.
+#[derive(Debug)]
+struct Chunk<T> {
+    items: Vec<T>,
+    bytes: usize,
+}
+
+impl<T> State<T> {
+    /// Takes all of `items`, so many bytes. A chunk that is not full is filled first; `items` is empty then.
+    fn put(&mut self, items: &mut Vec<T>, bytes: usize) {
+        self.bytes += bytes;
+        match self.chunks.back_mut() {
+            Some(last) if last.items.len() + items.len() <= CHUNK => {
+                last.items.append(items);
+                last.bytes += bytes;
+            }
+            // A full one goes as it is; of others the room is used again.
+            _ if items.len() >= CHUNK => {
+                let items = std::mem::replace(items, Vec::with_capacity(CHUNK));
+                self.chunks.push_back(Chunk { items, bytes });
+            }
+            _ => self.chunks.push_back(Chunk { items: items.drain(..).collect(), bytes }),
+        }
+    }
 }
 
 fn queue<T: Footprint>(max_bytes: usize, when_full: WhenFull) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
         max_bytes,
         when_full,
-        state: Mutex::new(State { items: VecDeque::new(), bytes: 0, senders: 1, received_from: true }),
+        state: Mutex::new(State { chunks: VecDeque::new(), bytes: 0, senders: 1, received_from: true }),
         room: Condvar::new(),
         filled: Notify::new(),
         dropped: Arc::default(),
@@ -128,7 +152,7 @@ impl<T: Footprint> Sender<T> {
     pub fn send(&mut self, item: T) {
         self.gathered_bytes = self.gathered_bytes.saturating_add(item.footprint());
         self.gathered.push(item);
-        if self.gathered.len() >= GATHERED_ITEMS || self.gathered_bytes >= GATHERED_BYTES {
+        if self.gathered.len() >= CHUNK || self.gathered_bytes >= GATHERED_BYTES {
             self.flush();
         }
     }
@@ -139,23 +163,16 @@ impl<T: Footprint> Sender<T> {
         if self.gathered.is_empty() {
             return;
         }
-        self.gathered_bytes = 0;
+        let bytes = std::mem::take(&mut self.gathered_bytes);
         let shared = &self.shared;
-        let mut state = shared.lock();
-        for item in self.gathered.drain(..) {
-            let bytes = item.footprint();
-            if !shared.fits(&state, bytes) && shared.when_full == WhenFull::Wait {
-                // What is in the queue already must be seen, or the room would never come.
-                shared.filled.notify_one();
-                state = shared.wait_for_room(state, bytes, &self.stop, &mut self.patience);
-            }
-            if shared.fits(&state, bytes) {
-                state.bytes += bytes;
-                state.items.push_back(item);
-            } else {
-                shared.dropped.count(1, bytes);
-            }
-        }
+        let state = shared.lock();
+        let state = if state.received_from && state.bytes.saturating_add(bytes) <= shared.max_bytes {
+            let mut state = state;
+            state.put(&mut self.gathered, bytes);
+            state
+        } else {
+            shared.put_each(state, &mut self.gathered, &self.stop, &mut self.patience)
+        };
         drop(state);
         shared.filled.notify_one();
     }
@@ -202,22 +219,21 @@ impl<T: Footprint> Drop for Sender<T> {
 }
 
 impl<T: Footprint> Receiver<T> {
-    /// What is in the queue, at least one and not more than 1024; `None` when every sender is gone and the queue is
-    /// empty. Nothing is lost when the future is dropped before it is ready.
+    /// The first of what is in the queue, at least one item and not more than 128; `None` when every sender is gone and the
+    /// queue is empty. Nothing is lost when the future is dropped before it is ready.
     pub async fn receive(&mut self) -> Option<Vec<T>> {
         loop {
             {
                 let mut state = self.shared.lock();
-                if !state.items.is_empty() {
-                    let count = state.items.len().min(TAKEN_ITEMS);
-                    let items: Vec<T> = state.items.drain(..count).collect();
-                    state.bytes -= items.iter().map(Footprint::footprint).sum::<usize>();
-                    if state.items.is_empty() {
+                if let Some(chunk) = state.chunks.pop_front() {
+                    state.bytes -= chunk.bytes;
+                    if state.chunks.is_empty() {
                         // A backlog leaves no memory behind.
-                        state.items.shrink_to(TAKEN_ITEMS);
+                        state.chunks.shrink_to(CHUNK);
                     }
+                    drop(state);
                     self.shared.room.notify_all();
-                    return Some(items);
+                    return Some(chunk.items);
                 }
                 if state.senders == 0 {
                     return None;
@@ -238,14 +254,14 @@ impl<T: Footprint> Drop for Receiver<T> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.received_from = false;
-        self.shared.dropped.count(state.items.len(), state.bytes);
-        state.items = VecDeque::new();
+        self.shared.dropped.count(state.chunks.iter().map(|chunk| chunk.items.len()).sum(), state.bytes);
+        state.chunks = VecDeque::new();
         state.bytes = 0;
         self.shared.room.notify_all();
     }
 }
 
-impl<T> Shared<T> {
+impl<T: Footprint> Shared<T> {
     /// A thread that panicked while it held the lock had changed nothing half: counts and items change together.
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -253,7 +269,34 @@ impl<T> Shared<T> {
 
     /// Whether an item of so many bytes may be put in. One that is larger than the bound may when it is alone.
     fn fits(&self, state: &State<T>, bytes: usize) -> bool {
-        state.received_from && (state.items.is_empty() || state.bytes.saturating_add(bytes) <= self.max_bytes)
+        state.received_from && (state.chunks.is_empty() || state.bytes.saturating_add(bytes) <= self.max_bytes)
+    }
+
+    /// Puts in what fits of `items`, one after the other. The rest waits for room where senders wait, and is dropped where they
+    /// do not, or no longer.
+    fn put_each<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<T>>,
+        items: &mut Vec<T>,
+        stop: &Stop,
+        patience: &mut u8,
+    ) -> MutexGuard<'a, State<T>> {
+        let mut one = Vec::with_capacity(1);
+        for item in items.drain(..) {
+            let bytes = item.footprint();
+            if !self.fits(&state, bytes) && self.when_full == WhenFull::Wait {
+                // What is in the queue already must be seen, or the room would never come.
+                self.filled.notify_one();
+                state = self.wait_for_room(state, bytes, stop, patience);
+            }
+            if self.fits(&state, bytes) {
+                one.push(item);
+                state.put(&mut one, bytes);
+            } else {
+                self.dropped.count(1, bytes);
+            }
+        }
+        state
     }
 
     /// Returns when there is room, when there is no receiver, or when `stop` is set and `patience` is at its end.
@@ -316,9 +359,9 @@ mod tests {
     #[test]
     fn many_items_or_many_bytes_are_handed_over_without_a_flush() {
         let (mut sender, mut receiver) = queue(usize::MAX, WhenFull::Drop);
-        (0..64).for_each(|number| sender.send(item(number)));
-        assert_eq!(block_on(receiver.receive()).unwrap().len(), 64);
-        sender.send(Item { number: 64, bytes: GATHERED_BYTES });
+        (0..128).for_each(|number| sender.send(item(number)));
+        assert_eq!(block_on(receiver.receive()).unwrap().len(), 128);
+        sender.send(Item { number: 128, bytes: GATHERED_BYTES });
         assert_eq!(block_on(receiver.receive()).unwrap().len(), 1);
     }
 
@@ -338,16 +381,16 @@ mod tests {
     fn of_a_backlog_a_part_is_taken_and_the_rest_still_counts() {
         let (mut sender, mut receiver) = queue(30_000, WhenFull::Drop);
         (0..3000).for_each(|number| sender.send(item(number)));
-        assert_eq!(numbers(&block_on(receiver.receive()).unwrap()), (0..1024).collect::<Vec<_>>());
+        assert_eq!(numbers(&block_on(receiver.receive()).unwrap()), (0..128).collect::<Vec<_>>());
         (3000..5000).for_each(|number| sender.send(item(number)));
         sender.flush();
-        assert_eq!(sender.dropped().items(), 2000 - 1024, "what was taken makes room, and no more");
+        assert_eq!(sender.dropped().items(), 2000 - 128, "what was taken makes room, and no more");
         drop(sender);
         let mut rest = Vec::new();
         while let Some(items) = block_on(receiver.receive()) {
             rest.extend(numbers(&items));
         }
-        assert_eq!(rest, (1024..3000 + 1024).collect::<Vec<_>>());
+        assert_eq!(rest, (128..3000 + 128).collect::<Vec<_>>());
     }
 
     #[test]
