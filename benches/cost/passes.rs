@@ -59,7 +59,7 @@ impl ExchangeSink for Encode {
             self.buffer.clear();
         }
         let Self { builder, buffer, spans } = self;
-        let _ = builder.spans(&exchange, &Nowhere, &NoNames, &mut |span| {
+        let _ = builder.drafts(&exchange, &Nowhere, &NoNames, &mut |span| {
             encode_span(span, buffer);
             *spans += 1;
         });

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::export::BatchConfig;
 use crate::export::spool::Position;
-use crate::span::Span;
+use crate::span::Draft;
 
 /// How spans are written into the bytes of a batch.
 pub trait Format: Send {
@@ -20,7 +20,7 @@ pub trait Format: Send {
     fn begin(&mut self, buffer: &mut Vec<u8>);
 
     /// Appends one span. Cutting the buffer back to where it was undoes it.
-    fn append(&mut self, span: &Span<'_>, buffer: &mut Vec<u8>);
+    fn append(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>);
 
     /// Ends the batch. Its bytes are those from the returned index on.
     fn finish(&mut self, buffer: &mut Vec<u8>) -> usize;
@@ -88,7 +88,7 @@ impl<F: Format> Batcher<F> {
 
     /// Adds `span`, and gives the batch that this closes: the one that it filled, or the one that it did not fit in.
     /// A span larger than a batch may be goes alone.
-    pub(super) fn add(&mut self, span: &Span<'_>, now: Instant) -> Option<Batch> {
+    pub(super) fn add(&mut self, span: &Draft<'_>, now: Instant) -> Option<Batch> {
         let before = self.buffer.len();
         self.append(span, now);
         if self.spans > 1 && self.buffer.len() + self.format.tail_length() > self.max_bytes {
@@ -131,7 +131,7 @@ impl<F: Format> Batcher<F> {
         Some(batch)
     }
 
-    fn append(&mut self, span: &Span<'_>, now: Instant) {
+    fn append(&mut self, span: &Draft<'_>, now: Instant) {
         if self.spans == 0 {
             self.format.begin(&mut self.buffer);
             self.due = Some(now + self.delay);
@@ -282,8 +282,8 @@ mod tests {
             buffer.extend_from_slice(b"[");
         }
 
-        fn append(&mut self, span: &Span<'_>, buffer: &mut Vec<u8>) {
-            buffer.extend_from_slice(span.name.as_bytes());
+        fn append(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
+            buffer.extend_from_slice(span.span().name.as_bytes());
         }
 
         fn finish(&mut self, buffer: &mut Vec<u8>) -> usize {
@@ -316,8 +316,8 @@ mod tests {
     async fn a_batch_closes_when_it_has_its_number_of_spans() {
         let mut batcher = batcher(2, 1000);
         let now = Instant::now();
-        assert_eq!(batcher.add(&get_span("a", "/"), now), None);
-        let batch = batcher.add(&get_span("b", "/"), now).unwrap();
+        assert_eq!(batcher.add(&get_span("a", "/").into(), now), None);
+        let batch = batcher.add(&get_span("b", "/").into(), now).unwrap();
         assert_eq!(batch.spans, 2);
         assert_eq!(text(Some(batch)).unwrap(), "[ab]");
         assert_eq!(batcher.close(), None);
@@ -327,9 +327,9 @@ mod tests {
     async fn a_span_that_does_not_fit_opens_the_next_batch() {
         let mut batcher = batcher(10, 6);
         let now = Instant::now();
-        assert_eq!(batcher.add(&get_span("aa", "/"), now), None);
-        assert_eq!(batcher.add(&get_span("bb", "/"), now), None);
-        assert_eq!(text(batcher.add(&get_span("c", "/"), now)).unwrap(), "[aabb]");
+        assert_eq!(batcher.add(&get_span("aa", "/").into(), now), None);
+        assert_eq!(batcher.add(&get_span("bb", "/").into(), now), None);
+        assert_eq!(text(batcher.add(&get_span("c", "/").into(), now)).unwrap(), "[aabb]");
         assert_eq!(text(batcher.close()).unwrap(), "[c]");
     }
 
@@ -337,8 +337,8 @@ mod tests {
     async fn a_span_larger_than_a_batch_goes_alone() {
         let mut batcher = batcher(10, 4);
         let now = Instant::now();
-        assert_eq!(batcher.add(&get_span("large", "/"), now), None);
-        assert_eq!(text(batcher.add(&get_span("b", "/"), now)).unwrap(), "[large]");
+        assert_eq!(batcher.add(&get_span("large", "/").into(), now), None);
+        assert_eq!(text(batcher.add(&get_span("b", "/").into(), now)).unwrap(), "[large]");
         assert_eq!(text(batcher.close()).unwrap(), "[b]");
     }
 
@@ -347,8 +347,8 @@ mod tests {
         let mut batcher = batcher(10, 1000);
         let now = Instant::now();
         assert_eq!(batcher.due(), None);
-        batcher.add(&get_span("a", "/"), now);
-        batcher.add(&get_span("b", "/"), now + Duration::from_millis(500));
+        batcher.add(&get_span("a", "/").into(), now);
+        batcher.add(&get_span("b", "/").into(), now + Duration::from_millis(500));
         assert_eq!(batcher.due(), Some(now + Duration::from_secs(1)));
         batcher.close();
         assert_eq!(batcher.due(), None);
@@ -389,8 +389,8 @@ mod tests {
         let now = Instant::now();
         batcher.shrink(1);
         let name = "x".repeat(9 << 10);
-        assert_eq!(batcher.add(&get_span(&name, "/"), now), None);
-        assert_eq!(batcher.add(&get_span(&name, "/"), now).unwrap().spans, 1, "16 KiB is the least");
+        assert_eq!(batcher.add(&get_span(&name, "/").into(), now), None);
+        assert_eq!(batcher.add(&get_span(&name, "/").into(), now).unwrap().spans, 1, "16 KiB is the least");
     }
 
     #[test]

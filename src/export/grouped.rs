@@ -7,12 +7,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::export::batch::Format;
-use crate::span::{Resource, Span};
+use crate::span::{Draft, Resource};
 
 /// How a message is put together of spans that are written already.
 pub(super) trait Envelope: Send {
     /// Appends one span.
-    fn span(&self, span: &Span<'_>, buffer: &mut Vec<u8>);
+    fn span(&self, span: &Draft<'_>, buffer: &mut Vec<u8>);
 
     /// What stands before the spans of `resource`.
     fn resource(&self, resource: &Resource) -> Vec<u8>;
@@ -65,11 +65,11 @@ impl<E: Envelope> Format for Grouped<E> {
         self.spans.clear();
     }
 
-    fn append(&mut self, span: &Span<'_>, buffer: &mut Vec<u8>) {
+    fn append(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
         // What was undone is beyond the end now.
         while self.spans.pop_if(|(_, end)| *end > buffer.len()).is_some() {}
         let own = self.own.clone();
-        let group = self.group(span.resource.as_ref().unwrap_or(&own));
+        let group = self.group(span.span().resource.as_ref().unwrap_or(&own));
         self.envelope.span(span, buffer);
         self.spans.push((group, buffer.len()));
     }

@@ -7,7 +7,7 @@ use std::io::Write as _;
 
 use crate::export::batch::Format;
 use crate::export::grouped::{Envelope, Group};
-use crate::span::{Attribute, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, Value};
+use crate::span::{Attribute, Draft, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, Value};
 
 /// Writes one line a batch.
 #[derive(Clone, Debug)]
@@ -41,11 +41,11 @@ impl Format for JsonFormat {
         buffer.extend_from_slice(&self.head);
     }
 
-    fn append(&mut self, span: &Span<'_>, buffer: &mut Vec<u8>) {
+    fn append(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
         if buffer.len() > self.head.len() {
             buffer.push(b',');
         }
-        span_object(span, buffer);
+        span_object(&span.to_span(), buffer);
     }
 
     fn finish(&mut self, buffer: &mut Vec<u8>) -> usize {
@@ -88,8 +88,8 @@ impl JsonEnvelope {
 }
 
 impl Envelope for JsonEnvelope {
-    fn span(&self, span: &Span<'_>, buffer: &mut Vec<u8>) {
-        span_object(span, buffer);
+    fn span(&self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
+        span_object(&span.to_span(), buffer);
         // Between two spans; the last one's is left out.
         buffer.push(b',');
     }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::exchange::Exchange;
-use crate::span::{Attribute, EndpointLookup, Layout, LocalAddresses, Made, Resource, Span, SpanBuilder};
+use crate::span::{Attribute, Draft, EndpointLookup, Layout, LocalAddresses, Made, Resource, SpanBuilder};
 use crate::worker::ExchangeReceiver;
 
 mod batch;
@@ -363,11 +363,11 @@ impl SpanSource for Feed {
         held
     }
 
-    fn spans(&self, exchange: &Exchange, take: &mut dyn FnMut(&Span<'_>)) {
+    fn spans(&self, exchange: &Exchange, take: &mut dyn FnMut(&Draft<'_>)) {
         let Spans { builder, local, names, .. } = &self.spans;
         let mut in_transit = false;
-        let made = builder.spans(exchange, &**local, &**names, &mut |span| {
-            in_transit |= span.in_transit;
+        let made = builder.drafts(exchange, &**local, &**names, &mut |span| {
+            in_transit |= span.span().in_transit;
             take(span);
         });
         self.counters.unnamed(builder.unnamed());

@@ -19,7 +19,7 @@ pub(crate) fn encode_batch<'a, 'b: 'a>(
     let mut buffer = Vec::new();
     format.begin(&mut buffer);
     for span in spans {
-        format.append(span, &mut buffer);
+        format.append(&span.clone().into(), &mut buffer);
     }
     let start = format.finish(&mut buffer);
     Bytes::from(buffer).slice(start..)

@@ -1,85 +1,175 @@
 //! Names and values → a span's attributes, within the limits on their number and length.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{Attribute, MAX_TEXT, Value};
+use super::{Attribute, MAX_TEXT, SpanSettings, Value};
 
-/// Attributes of one span. What is pushed first stays when the limit is reached.
-#[derive(Debug)]
-pub(super) struct Attributes<'a> {
-    list: Vec<Attribute<'a>>,
-    dropped: u32,
-    count_limit: usize,
-    length_limit: usize,
+/// Where attributes go, one after the other.
+pub trait AttributeSink<'a> {
+    /// Takes a text.
+    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: Cow<'a, str>);
+
+    /// Takes a text that is gone afterwards.
+    fn passing(&mut self, key: impl Into<Cow<'a, str>>, text: &str);
+
+    /// Takes a list of texts.
+    fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: SmallVec<[Cow<'a, str>; 1]>);
+
+    /// Takes an integer.
+    fn int(&mut self, key: impl Into<Cow<'a, str>>, number: i64);
+
+    /// Takes a floating-point number.
+    fn double(&mut self, key: impl Into<Cow<'a, str>>, number: f64);
+
+    /// Takes a truth value.
+    fn bool(&mut self, key: impl Into<Cow<'a, str>>, truth: bool);
 }
 
-impl<'a> Attributes<'a> {
-    /// No attributes yet; `length_limit` is in bytes.
-    pub(super) fn new(count_limit: usize, length_limit: usize) -> Self {
-        let list = Vec::with_capacity(count_limit.min(40));
-        Self { list, dropped: 0, count_limit, length_limit: length_limit.min(MAX_TEXT) }
-    }
+/// Attributes as a list.
+#[derive(Debug, Default)]
+pub(super) struct List<'a> {
+    pub(super) attributes: Vec<Attribute<'a>>,
+}
 
-    pub(super) fn text(&mut self, key: impl Into<Cow<'a, str>>, text: impl Into<Cow<'a, str>>) {
-        let text = self.cut(text.into());
+impl<'a> List<'a> {
+    fn push(&mut self, key: impl Into<Cow<'a, str>>, value: Value<'a>) {
+        self.attributes.push(Attribute { key: key.into(), value });
+    }
+}
+
+impl<'a> AttributeSink<'a> for List<'a> {
+    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: Cow<'a, str>) {
         self.push(key, Value::String(text));
     }
 
+    fn passing(&mut self, key: impl Into<Cow<'a, str>>, text: &str) {
+        self.push(key, Value::String(text.to_owned().into()));
+    }
+
+    fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: SmallVec<[Cow<'a, str>; 1]>) {
+        self.push(key, Value::Strings(texts));
+    }
+
+    fn int(&mut self, key: impl Into<Cow<'a, str>>, number: i64) {
+        self.push(key, Value::Int(number));
+    }
+
+    fn double(&mut self, key: impl Into<Cow<'a, str>>, number: f64) {
+        self.push(key, Value::Double(number));
+    }
+
+    fn bool(&mut self, key: impl Into<Cow<'a, str>>, truth: bool) {
+        self.push(key, Value::Bool(truth));
+    }
+}
+
+/// Attributes of one span, on their way to a sink. What comes first stays when the limit on their number is reached.
+#[derive(Debug)]
+pub(super) struct Attributes<'s, S> {
+    sink: &'s mut S,
+    /// How many more may come.
+    room: usize,
+    dropped: u32,
+    /// In bytes.
+    length_limit: usize,
+}
+
+// Inlined, so that where a name is written its length is known.
+impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
+    /// No attributes yet.
+    pub(super) fn new(sink: &'s mut S, settings: &SpanSettings) -> Self {
+        let length_limit = settings.attribute_value_length_limit.min(MAX_TEXT);
+        Self { sink, room: settings.attribute_count_limit, dropped: 0, length_limit }
+    }
+
+    #[inline(always)]
+    pub(super) fn text(&mut self, key: impl Into<Cow<'a, str>>, text: impl Into<Cow<'a, str>>) {
+        if self.has_room() {
+            let text = self.cut(text.into());
+            self.sink.text(key, text);
+        }
+    }
+
+    /// A text that is gone afterwards; a short one.
+    #[inline(always)]
+    pub(super) fn passing(&mut self, key: impl Into<Cow<'a, str>>, text: &str) {
+        if self.has_room() {
+            self.sink.passing(key, text.get(..self.length_limit).unwrap_or(text));
+        }
+    }
+
     /// Bytes from the wire; what is not UTF-8 becomes U+FFFD.
+    #[inline(always)]
     pub(super) fn bytes(&mut self, key: impl Into<Cow<'a, str>>, bytes: &'a [u8]) {
         self.text(key, lossy(bytes));
     }
 
     pub(super) fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: impl Iterator<Item = Cow<'a, str>>) {
-        let texts: SmallVec<[Cow<'a, str>; 1]> = texts.map(|text| self.cut(text)).collect();
-        self.push(key, Value::Strings(texts));
+        if self.has_room() {
+            let texts = texts.map(|text| self.cut(text)).collect();
+            self.sink.texts(key, texts);
+        }
     }
 
+    #[inline(always)]
     pub(super) fn int(&mut self, key: &'static str, value: impl TryInto<i64>) {
-        self.push(key, Value::Int(value.try_into().unwrap_or(i64::MAX)));
+        if self.has_room() {
+            self.sink.int(key, value.try_into().unwrap_or(i64::MAX));
+        }
     }
 
+    #[inline(always)]
     pub(super) fn bool(&mut self, key: &'static str, value: bool) {
-        self.push(key, Value::Bool(value));
+        if self.has_room() {
+            self.sink.bool(key, value);
+        }
     }
 
     /// A duration in milliseconds.
+    #[inline(always)]
     pub(super) fn millis(&mut self, key: &'static str, value: Duration) {
-        self.push(key, Value::Double(value.as_secs_f64() * 1000.0));
-    }
-
-    pub(super) fn address(&mut self, key: &'static str, address: IpAddr) {
-        self.text(key, text_of(address));
-    }
-
-    /// The attributes, and how many found no room.
-    pub(super) fn finish(self) -> (Vec<Attribute<'a>>, u32) {
-        (self.list, self.dropped)
-    }
-
-    fn push(&mut self, key: impl Into<Cow<'a, str>>, value: Value<'a>) {
-        if self.list.len() < self.count_limit {
-            self.list.push(Attribute { key: key.into(), value });
-        } else {
-            self.dropped = self.dropped.saturating_add(1);
+        if self.has_room() {
+            self.sink.double(key, value.as_secs_f64() * 1000.0);
         }
     }
 
+    #[inline(always)]
+    pub(super) fn address(&mut self, key: &'static str, address: &AddressText) {
+        self.passing(key, address.as_str());
+    }
+
+    /// How many found no room.
+    pub(super) const fn dropped(&self) -> u32 {
+        self.dropped
+    }
+
+    #[inline(always)]
+    const fn has_room(&mut self) -> bool {
+        let has_room = self.room > 0;
+        self.room = self.room.saturating_sub(1);
+        self.dropped = self.dropped.saturating_add(!has_room as u32);
+        has_room
+    }
+
+    #[inline(always)]
     fn cut(&self, text: Cow<'a, str>) -> Cow<'a, str> {
-        if text.len() <= self.length_limit {
-            return text;
-        }
-        let end = (0..=self.length_limit).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        match text {
-            Cow::Borrowed(text) => Cow::Borrowed(text.get(..end).unwrap_or_default()),
-            Cow::Owned(mut text) => {
-                text.truncate(end);
-                Cow::Owned(text)
-            }
+        if text.len() <= self.length_limit { text } else { cut(text, self.length_limit) }
+    }
+}
+
+#[cold]
+fn cut(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
+    let end = (0..=limit).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.get(..end).unwrap_or_default()),
+        Cow::Owned(mut text) => {
+            text.truncate(end);
+            Cow::Owned(text)
         }
     }
 }
@@ -92,23 +182,45 @@ pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// As [`IpAddr`] is displayed; IPv4 without its detours, because a span has four of them.
-pub(super) fn text_of(address: IpAddr) -> String {
-    let IpAddr::V4(address) = address else { return address.to_string() };
-    let mut text = [b'.'; 16];
-    let mut end = 0;
-    for byte in address.octets() {
-        let digits = DECIMAL.get(usize::from(byte)).unwrap_or(&[b'0'; 3]);
-        let length = if byte < 10 { 1 } else { 2 + usize::from(byte >= 100) };
-        if let Some(place) = text.get_mut(end..end + 3) {
-            place.copy_from_slice(digits);
+/// An address as [`IpAddr`] is displayed, without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AddressText {
+    bytes: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl AddressText {
+    /// `ffff:` seven times, and `255.255.255.255` at most.
+    const LONGEST: usize = 48;
+
+    /// IPv4 is written without detours, because a span has four of them.
+    pub(super) fn of(address: IpAddr) -> Self {
+        let mut text = Self { bytes: [b'.'; Self::LONGEST], length: 0 };
+        let IpAddr::V4(address) = address else {
+            let mut room = &mut text.bytes[..];
+            let _ = write!(room, "{address}");
+            let left = room.len();
+            text.length = Self::LONGEST - left;
+            return text;
+        };
+        for byte in address.octets() {
+            let digits = DECIMAL.get(usize::from(byte)).unwrap_or(&[b'0'; 3]);
+            let length = if byte < 10 { 1 } else { 2 + usize::from(byte >= 100) };
+            if let Some(place) = text.bytes.get_mut(text.length..text.length + 3) {
+                place.copy_from_slice(digits);
+            }
+            if let Some(dot) = text.bytes.get_mut(text.length + length) {
+                *dot = b'.';
+            }
+            text.length += length + 1;
         }
-        if let Some(dot) = text.get_mut(end + length) {
-            *dot = b'.';
-        }
-        end += length + 1;
+        text.length -= 1;
+        text
     }
-    std::str::from_utf8(text.get(..end - 1).unwrap_or_default()).unwrap_or_default().to_owned()
+
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(self.bytes.get(..self.length).unwrap_or_default()).unwrap_or_default()
+    }
 }
 
 /// The digits of each byte, and whatever behind them.
@@ -143,9 +255,11 @@ mod tests {
         for byte in 0..=255 {
             for octets in [[byte, 0, 10, 255], [1, byte, 99, 100], [9, 200, byte, 0], [0, 0, 0, byte]] {
                 let address = Ipv4Addr::from(octets);
-                assert_eq!(text_of(address.into()), address.to_string());
+                assert_eq!(AddressText::of(address.into()).as_str(), address.to_string());
             }
         }
-        assert_eq!(text_of("2001:db8::1".parse().unwrap()), "2001:db8::1");
+        for address in ["2001:db8::1", "::ffff:255.255.255.255", "1111:2222:3333:4444:5555:6666:7777:8888", "::"] {
+            assert_eq!(AddressText::of(address.parse().unwrap()).as_str(), address);
+        }
     }
 }

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 
 use super::SpanSettings;
-use super::attributes::Attributes;
+use super::attributes::{AttributeSink, Attributes};
 use super::build::{HeaderKeys, Reading};
 use super::redact::{REDACTED, is_secret_header};
 use crate::http::Headers;
 use crate::time::Timestamp;
 
 /// Adds them, with the types that they had.
-pub(super) fn add<'a>(
-    list: &mut Attributes<'a>,
+pub(super) fn add<'a, S: AttributeSink<'a>>(
+    list: &mut Attributes<'_, S>,
     reading: &Reading<'a>,
     headers: &'a [HeaderKeys],
     settings: &SpanSettings,
@@ -62,8 +62,8 @@ fn error_text(reading: &Reading<'_>) -> Option<&'static str> {
 
 /// Lower case with underscores, all lines joined into one text. A name without a dash is the same in both
 /// conventions and already there as a list.
-fn add_header<'a>(
-    list: &mut Attributes<'a>,
+fn add_header<'a, S: AttributeSink<'a>>(
+    list: &mut Attributes<'_, S>,
     key: &'a str,
     keys: &HeaderKeys,
     headers: Headers<'a>,

@@ -9,6 +9,7 @@ use crate::time::Timestamp;
 
 mod attributes;
 mod build;
+mod draft;
 mod endpoint;
 mod ends;
 mod fields;
@@ -23,7 +24,9 @@ mod semconv;
 mod target;
 mod workload;
 
+pub use attributes::AttributeSink;
 pub use build::{Made, SpanBuilder};
+pub use draft::Draft;
 pub use endpoint::{
     Container, Endpoint, EndpointLookup, Label, Labels, Node, Owner, OwnerKind, Pod, Service, ServicePort, TargetPort,
     Template, Uid,

@@ -1,6 +1,6 @@
 //! Who is at an end → `source.k8s.…` and `destination.k8s.…`, or `service.peer.…`, and `service.name` by the conventions.
 
-use super::attributes::Attributes;
+use super::attributes::{AttributeSink, Attributes};
 use super::ends::End;
 use super::{Container, Endpoint, OwnerKind, Pod, Service, semconv};
 
@@ -46,7 +46,12 @@ pub(super) const SOURCE: EndKeys = keys!("source");
 pub(super) const DESTINATION: EndKeys = keys!("destination");
 
 /// Adds what is known of `end`; `port` is the one that it answers on.
-pub(super) fn add_end<'a>(list: &mut Attributes<'a>, keys: &EndKeys, end: &'a End, port: Option<u16>) {
+pub(super) fn add_end<'a, S: AttributeSink<'a>>(
+    list: &mut Attributes<'_, S>,
+    keys: &EndKeys,
+    end: &'a End,
+    port: Option<u16>,
+) {
     match &end.endpoint {
         None => return,
         Some(Endpoint::Pod(pod)) => {
@@ -87,13 +92,18 @@ pub(super) fn add_end<'a>(list: &mut Attributes<'a>, keys: &EndKeys, end: &'a En
     }
 }
 
-fn add_service<'a>(list: &mut Attributes<'a>, keys: &EndKeys, service: &'a Service) {
+fn add_service<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, keys: &EndKeys, service: &'a Service) {
     list.text(keys.service, &*service.name);
     list.text(keys.service_uid, service.uid.to_string());
 }
 
 /// Adds how the other end calls itself: by the same rules as its own `service.name`.
-pub(super) fn add_peer<'a>(list: &mut Attributes<'a>, peer: &'a End, port: Option<u16>, from_labels: bool) {
+pub(super) fn add_peer<'a, S: AttributeSink<'a>>(
+    list: &mut Attributes<'_, S>,
+    peer: &'a End,
+    port: Option<u16>,
+    from_labels: bool,
+) {
     let (name, namespace) = match &peer.endpoint {
         Some(Endpoint::Pod(pod)) => (
             service_name(pod, port, from_labels),

@@ -61,7 +61,7 @@ pub fn batch(paths: &[&str]) -> Batch {
     let mut buffer = Vec::new();
     format.begin(&mut buffer);
     for path in paths {
-        format.append(&span(path), &mut buffer);
+        format.append(&span(path).into(), &mut buffer);
     }
     let start = format.finish(&mut buffer);
     Batch { bytes: Bytes::from(buffer).slice(start..), spans: paths.len() as u64, ..Batch::default() }

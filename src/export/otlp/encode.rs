@@ -5,8 +5,9 @@
 
 use prost::encoding::{self, WireType, encode_varint, encoded_len_varint};
 
+use super::key_values::KeyValues;
 use crate::export::batch::Format;
-use crate::span::{Attribute, Resource, SCHEMA_URL, SCOPE_NAME, Span, Status, Value};
+use crate::span::{Attribute, Draft, Resource, SCHEMA_URL, SCOPE_NAME, Status, Value};
 
 /// Writes one `ExportTraceServiceRequest` a batch: one resource, one scope, its spans.
 #[derive(Clone, Debug)]
@@ -47,7 +48,7 @@ impl Format for OtlpFormat {
         buffer.resize(self.headroom(), 0);
     }
 
-    fn append(&mut self, span: &Span<'_>, buffer: &mut Vec<u8>) {
+    fn append(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
         encode_span(span, buffer);
     }
 
@@ -64,7 +65,7 @@ impl Format for OtlpFormat {
 }
 
 /// Appends `span` as an element of `ScopeSpans.spans`, with its key and length. Allocates only to grow `buffer`.
-pub fn encode_span(span: &Span<'_>, buffer: &mut Vec<u8>) {
+pub fn encode_span(span: &Draft<'_>, buffer: &mut Vec<u8>) {
     // Nearly every span is as long as two bytes can say; the rest is moved.
     const LENGTH: usize = 2;
     let key = buffer.len();
@@ -82,7 +83,8 @@ pub fn encode_span(span: &Span<'_>, buffer: &mut Vec<u8>) {
     buffer.splice(key + 1..start, prefix);
 }
 
-fn encode_fields(span: &Span<'_>, buffer: &mut Vec<u8>) {
+fn encode_fields(draft: &Draft<'_>, buffer: &mut Vec<u8>) {
+    let span = draft.span();
     bytes(1, &span.trace_id, buffer);
     bytes(2, &span.span_id, buffer);
     text(3, &span.trace_state, buffer);
@@ -93,11 +95,9 @@ fn encode_fields(span: &Span<'_>, buffer: &mut Vec<u8>) {
     encoding::int32::encode(6, &(span.kind as i32), buffer);
     time(7, span.start.as_nanos(), buffer);
     time(8, span.end.as_nanos(), buffer);
-    for attribute in &span.attributes {
-        encode_attribute(9, attribute, buffer);
-    }
-    if span.dropped_attributes != 0 {
-        encoding::uint32::encode(10, &span.dropped_attributes, buffer);
+    let dropped_attributes = draft.attributes(&mut KeyValues::<9> { buffer });
+    if dropped_attributes != 0 {
+        encoding::uint32::encode(10, &dropped_attributes, buffer);
     }
     if span.status != Status::Unset {
         delimited(15, STATUS_LENGTH, buffer);
@@ -112,71 +112,15 @@ fn encode_fields(span: &Span<'_>, buffer: &mut Vec<u8>) {
 const STATUS_LENGTH: usize = 2;
 
 /// The key of a length-delimited field below 16.
-const fn delimited_key(tag: u8) -> u8 {
+pub(super) const fn delimited_key(tag: u8) -> u8 {
     tag << 3 | WireType::LengthDelimited as u8
 }
 
-/// Appends a `KeyValue` as field `tag`.
-#[inline]
-fn encode_attribute(tag: u8, attribute: &Attribute<'_>, buffer: &mut Vec<u8>) {
-    let key = attribute.key.as_bytes();
-    let is_short = match &attribute.value {
-        Value::String(string) => encode_short_text(tag, key, string.as_bytes(), buffer),
-        Value::Int(number) => encode_short_int(tag, key, *number, buffer),
-        _ => false,
-    };
-    if !is_short {
-        encode_any_attribute(tag, attribute, buffer);
+fn encode_attributes<const TAG: u8>(attributes: &[Attribute<'_>], buffer: &mut Vec<u8>) {
+    let mut sink = KeyValues::<TAG> { buffer };
+    for Attribute { key, value } in attributes {
+        sink.any(key, value);
     }
-}
-
-/// Appends a `KeyValue` whose lengths are a byte each, as those of most are; tells whether it did.
-#[inline]
-fn encode_short_text(tag: u8, key: &[u8], text: &[u8], buffer: &mut Vec<u8>) -> bool {
-    let (Ok(key_length @ 1..), Ok(text_length), Ok(length @ ..0x80)) =
-        (u8::try_from(key.len()), u8::try_from(text.len()), u8::try_from(key.len() + text.len() + 6))
-    else {
-        return false;
-    };
-    buffer.reserve(key.len() + text.len() + 8);
-    buffer.extend_from_slice(&[delimited_key(tag), length, delimited_key(1), key_length]);
-    buffer.extend_from_slice(key);
-    buffer.extend_from_slice(&[delimited_key(2), text_length + 2, delimited_key(1), text_length]);
-    buffer.extend_from_slice(text);
-    true
-}
-
-/// As [`encode_short_text`].
-#[inline]
-fn encode_short_int(tag: u8, key: &[u8], number: i64, buffer: &mut Vec<u8>) -> bool {
-    /// Key and varint wire type of `AnyValue.int_value`.
-    const INT_VALUE: u8 = 3 << 3;
-    let Ok(number @ ..0x20_0000) = u64::try_from(number) else { return false };
-    let [a, b, c, ..] = number.to_le_bytes();
-    // Seven bits each, the lowest first.
-    let digits = [a & 0x7f, (b << 1 | a >> 7) & 0x7f, (c << 2 | b >> 6) & 0x7f];
-    let (digits, count): ([u8; 3], u8) = match digits {
-        [a, 0, 0] => ([a, 0, 0], 1),
-        [a, b, 0] => ([a | 0x80, b, 0], 2),
-        [a, b, c] => ([a | 0x80, b | 0x80, c], 3),
-    };
-    let (Ok(key_length @ 1..), Ok(length @ ..0x7d)) = (u8::try_from(key.len()), u8::try_from(key.len() + 5)) else {
-        return false;
-    };
-    buffer.reserve(key.len() + 10);
-    buffer.extend_from_slice(&[delimited_key(tag), length + count, delimited_key(1), key_length]);
-    buffer.extend_from_slice(key);
-    buffer.extend_from_slice(&[delimited_key(2), count + 1, INT_VALUE]);
-    buffer.extend_from_slice(digits.get(..usize::from(count)).unwrap_or_default());
-    true
-}
-
-fn encode_any_attribute(tag: u8, attribute: &Attribute<'_>, buffer: &mut Vec<u8>) {
-    let value = value_length(&attribute.value);
-    delimited(u32::from(tag), text_length(1, &attribute.key) + delimited_length(2, value), buffer);
-    text(1, &attribute.key, buffer);
-    delimited(2, value, buffer);
-    encode_value(&attribute.value, buffer);
 }
 
 fn attribute_length(attribute: &Attribute<'_>) -> usize {
@@ -184,7 +128,7 @@ fn attribute_length(attribute: &Attribute<'_>) -> usize {
 }
 
 /// Appends the one field of an `AnyValue`; being of a `oneof`, it is written even when it is empty or zero.
-fn encode_value(value: &Value<'_>, buffer: &mut Vec<u8>) {
+pub(super) fn encode_value(value: &Value<'_>, buffer: &mut Vec<u8>) {
     match value {
         Value::String(string) => bytes(1, string.as_bytes(), buffer),
         Value::Bool(truth) => encoding::bool::encode(2, truth, buffer),
@@ -200,7 +144,7 @@ fn encode_value(value: &Value<'_>, buffer: &mut Vec<u8>) {
     }
 }
 
-fn value_length(value: &Value<'_>) -> usize {
+pub(super) fn value_length(value: &Value<'_>) -> usize {
     match value {
         Value::String(string) => delimited_length(1, string.len()),
         Value::Bool(truth) => encoding::bool::encoded_len(2, truth),
@@ -219,9 +163,7 @@ pub(super) fn resource_fields(resource: &Resource) -> Vec<u8> {
         resource.attributes.iter().map(|attribute| delimited_length(1, attribute_length(attribute))).sum();
     let mut fields = Vec::new();
     delimited(1, attributes, &mut fields);
-    for attribute in &resource.attributes {
-        encode_attribute(1, attribute, &mut fields);
-    }
+    encode_attributes::<1>(&resource.attributes, &mut fields);
     text(3, SCHEMA_URL, &mut fields);
     fields
 }
@@ -234,9 +176,7 @@ pub(super) fn scope_fields(identity: &[Attribute<'_>]) -> Vec<u8> {
     delimited(1, text_length(1, SCOPE_NAME) + text_length(2, version) + attributes, &mut fields);
     text(1, SCOPE_NAME, &mut fields);
     text(2, version, &mut fields);
-    for attribute in identity {
-        encode_attribute(3, attribute, &mut fields);
-    }
+    encode_attributes::<3>(identity, &mut fields);
     text(3, SCHEMA_URL, &mut fields);
     fields
 }
@@ -295,6 +235,7 @@ mod tests {
     use super::*;
     use crate::export::otlp::generated::opentelemetry::proto as ours;
     use crate::export::testing::{any_resource, any_span, encode_batch};
+    use crate::span::Span;
 
     /// The generated message that says the same as `span`.
     fn message(span: &Span<'_>) -> ours::trace::v1::Span {
@@ -365,7 +306,7 @@ mod tests {
         #[test]
         fn a_span_is_the_same_bytes_that_prost_writes(span in any_span()) {
             let mut ours = Vec::new();
-            encode_span(&span, &mut ours);
+            encode_span(&span.clone().into(), &mut ours);
             let mut expected = Vec::new();
             encoding::message::encode(2, &message(&span), &mut expected);
             prop_assert_eq!(ours, expected);

@@ -2,7 +2,7 @@
 
 use super::encode::{delimited, delimited_length, encode_span, resource_fields, scope_fields};
 use crate::export::grouped::{Envelope, Group};
-use crate::span::{Attribute, Resource, Span};
+use crate::span::{Attribute, Draft, Resource};
 
 /// Writes a `ResourceSpans` for each resource, with one scope: the agent.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ impl OtlpEnvelope {
 }
 
 impl Envelope for OtlpEnvelope {
-    fn span(&self, span: &Span<'_>, buffer: &mut Vec<u8>) {
+    fn span(&self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
         encode_span(span, buffer);
     }
 
@@ -59,6 +59,7 @@ mod tests {
     use crate::export::otlp::generated::opentelemetry::proto::collector::trace::v1::ExportTraceServiceRequest;
     use crate::export::otlp::{OtlpFormat, generated};
     use crate::export::testing::{any_resource, any_span, attribute, encode_batch};
+    use crate::span::Span;
 
     /// What a format that knows one resource says of each group alone, put together.
     fn expected(groups: &[(Resource, Vec<Span<'_>>)], identity: &Attribute<'static>) -> ExportTraceServiceRequest {

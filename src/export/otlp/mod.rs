@@ -19,6 +19,7 @@ pub mod generated;
 mod grpc;
 mod honeycomb;
 mod http;
+mod key_values;
 mod metrics;
 mod retry;
 mod split;

@@ -9,7 +9,7 @@ mod units;
 
 use crate::export::batch::Format;
 use crate::export::terminal::{Colour, Screen};
-use crate::span::Span;
+use crate::span::Draft;
 
 use line::{Columns, Layout, Line};
 
@@ -58,8 +58,9 @@ impl Format for PrettyFormat {
         self.measure(buffer);
     }
 
-    fn append(&mut self, span: &Span<'_>, buffer: &mut Vec<u8>) {
-        let line = Line::of(span);
+    fn append(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
+        let span = span.to_span();
+        let line = Line::of(&span);
         self.columns.widen_for(&line);
         line.write(Layout::for_width(self.width), &self.columns, self.width, self.colour, buffer);
     }
@@ -73,6 +74,7 @@ impl Format for PrettyFormat {
 mod tests {
     use super::*;
     use crate::export::testing::{attribute, encode_batch, get_span, number};
+    use crate::span::Span;
     use crate::span::{Attribute, Value};
 
     fn piped(span: &Span<'_>) -> String {

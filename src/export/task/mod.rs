@@ -24,7 +24,7 @@ use crate::export::journal::Journal;
 use crate::export::otlp::Backoff;
 use crate::export::spool::{Desk, Report};
 use crate::export::{Accepted, ExportConfig, ExportError, Exporter, Failure, WhenFull};
-use crate::span::Span;
+use crate::span::Draft;
 
 mod overflow;
 
@@ -42,7 +42,7 @@ pub(super) trait SpanSource: Send {
     }
 
     /// Makes the spans of an item, if it gives any, and counts why it gives none.
-    fn spans(&self, item: &Self::Item, take: &mut dyn FnMut(&Span<'_>));
+    fn spans(&self, item: &Self::Item, take: &mut dyn FnMut(&Draft<'_>));
 }
 
 /// What ends the waiting of a task.

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use super::attributes::{Attributes, lossy, text_of};
+use super::attributes::{AddressText, AttributeSink, Attributes, lossy};
+use super::draft::{Draft, Source};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
 use super::target::{Target, default_port};
@@ -54,6 +55,7 @@ pub(super) struct HeaderKeys {
 }
 
 /// An exchange with what was read of it once.
+#[derive(Debug)]
 pub(super) struct Reading<'a> {
     pub(super) exchange: &'a Exchange,
     ends: &'a Ends,
@@ -91,6 +93,11 @@ impl SpanBuilder {
         self.workloads.as_ref().map_or(0, Workloads::unnamed)
     }
 
+    /// How it makes them.
+    pub(super) const fn settings(&self) -> &SpanSettings {
+        &self.settings
+    }
+
     /// Makes the spans of `exchange` that are this agent's to make, and gives them to `take`.
     pub fn spans(
         &self,
@@ -98,6 +105,17 @@ impl SpanBuilder {
         local: &dyn LocalAddresses,
         lookup: &dyn EndpointLookup,
         take: &mut dyn FnMut(&Span<'_>),
+    ) -> Made {
+        self.drafts(exchange, local, lookup, &mut |draft| take(&draft.to_span()))
+    }
+
+    /// The same, with attributes that are still to be written.
+    pub fn drafts(
+        &self,
+        exchange: &Exchange,
+        local: &dyn LocalAddresses,
+        lookup: &dyn EndpointLookup,
+        take: &mut dyn FnMut(&Draft<'_>),
     ) -> Made {
         let ends = Ends::of(exchange, local, lookup);
         let sides = ends.sides(self.settings.layout);
@@ -110,21 +128,23 @@ impl SpanBuilder {
         }
         let route = self.settings.routes.of(&target.path);
         for kind in sides {
-            let Some(span) = self.build(exchange, &ends, *kind, target.clone(), route) else { return Made::SampledOut };
-            take(&span);
+            let Some(draft) = self.draft(exchange, &ends, *kind, target.clone(), route) else {
+                return Made::SampledOut;
+            };
+            take(&draft);
         }
         Made::Spans(sides.len() as u64)
     }
 
     /// The span of one side; `None` when the exchange is not sampled.
-    fn build<'a>(
+    fn draft<'a>(
         &'a self,
         exchange: &'a Exchange,
         ends: &'a Ends,
         kind: SpanKind,
         target: Target<'a>,
         route: Option<&'a str>,
-    ) -> Option<Span<'a>> {
+    ) -> Option<Draft<'a>> {
         let head = &exchange.request.head;
         let caller = TraceContext::of(head, &self.settings.propagators);
         let trace_id = caller.as_ref().map_or_else(|| trace_id(exchange.id), |caller| caller.trace_id);
@@ -139,7 +159,6 @@ impl SpanBuilder {
             error: error_type(exchange, kind),
         };
         let status = if reading.error.is_some() { Status::Error } else { Status::Unset };
-        let (attributes, dropped_attributes) = self.attributes(&reading, rate);
         let is_child = kind == SpanKind::Server && ends.has_client_span(self.settings.layout);
         let derived = || is_child.then(|| span_id(exchange.id, SpanKind::Client));
         let parent = caller.as_ref().map(|caller| caller.span_id).or_else(derived);
@@ -150,7 +169,7 @@ impl SpanBuilder {
             Sampler::ParentBased { .. } => caller.trace_state,
             _ => without_thresholds(caller.trace_state),
         });
-        Some(Span {
+        let span = Span {
             name: self.name(&reading),
             kind,
             trace_id,
@@ -161,14 +180,15 @@ impl SpanBuilder {
             start: exchange.start(),
             end: exchange.end(),
             status,
-            attributes,
-            dropped_attributes,
+            attributes: Vec::new(),
+            dropped_attributes: 0,
             resource: self.workloads.as_ref().map(|workloads| {
                 let (own, _) = ends.own_and_peer(kind);
                 workloads.resource(own, port_of(kind, own))
             }),
             in_transit: ends.is_in_transit(),
-        })
+        };
+        Some(Draft::new(span, Source { builder: self, reading, rate }))
     }
 
     /// `{method}`, and the route if there is one; never the path.
@@ -181,26 +201,30 @@ impl SpanBuilder {
     }
 
     /// The most telling attributes come first: a low limit on their number keeps them.
-    fn attributes<'a>(&'a self, reading: &Reading<'a>, rate: u64) -> (Vec<super::Attribute<'a>>, u32) {
+    pub(super) fn attributes<'a, S: AttributeSink<'a>>(
+        &'a self,
+        list: &mut Attributes<'_, S>,
+        reading: &Reading<'a>,
+        rate: u64,
+    ) {
         let settings = &self.settings;
-        let mut list = Attributes::new(settings.attribute_count_limit, settings.attribute_value_length_limit);
-        self.add_http(&mut list, reading);
-        self.add_url_and_server(&mut list, reading);
-        self.add_ends(&mut list, reading);
-        add_sockets(&mut list, reading.exchange, reading.kind, settings.layout);
-        add_sizes_and_times(&mut list, reading.exchange);
+        let sockets = Sockets::of(reading.exchange, reading.kind);
+        self.add_http(list, reading);
+        self.add_url_and_server(list, reading, &sockets);
+        self.add_ends(list, reading);
+        sockets.add(list, settings.layout);
+        add_sizes_and_times(list, reading.exchange);
         if rate > 1 {
             list.int(semconv::SAMPLE_RATE, rate);
         }
-        self.add_headers(&mut list, reading);
+        self.add_headers(list, reading);
         if settings.legacy_attributes {
-            legacy::add(&mut list, reading, &self.headers, settings);
+            legacy::add(list, reading, &self.headers, settings);
         }
-        list.finish()
     }
 
     /// Who is at both ends, or at the other one.
-    fn add_ends<'a>(&self, list: &mut Attributes<'a>, reading: &Reading<'a>) {
+    fn add_ends<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, reading: &Reading<'a>) {
         let ends = reading.ends;
         match self.settings.layout {
             Layout::Agent => {
@@ -215,7 +239,7 @@ impl SpanBuilder {
         }
     }
 
-    fn add_http<'a>(&self, list: &mut Attributes<'a>, reading: &Reading<'a>) {
+    fn add_http<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, reading: &Reading<'a>) {
         if self.is_known(&reading.method) {
             list.text(semconv::HTTP_REQUEST_METHOD, reading.method.clone());
         } else {
@@ -233,19 +257,24 @@ impl SpanBuilder {
             let key = if reading.kind == SpanKind::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
             list.text(key, route);
         }
-        list.text(semconv::EXCHANGE_ID, exchange_id(reading.exchange.id));
+        list.passing(semconv::EXCHANGE_ID, std::str::from_utf8(&exchange_id(reading.exchange.id)).unwrap_or_default());
         if reading.exchange.incomplete {
             list.bool(semconv::CAPTURE_INCOMPLETE, true);
         }
     }
 
-    fn add_url_and_server<'a>(&self, list: &mut Attributes<'a>, reading: &Reading<'a>) {
+    fn add_url_and_server<'a, S: AttributeSink<'a>>(
+        &self,
+        list: &mut Attributes<'_, S>,
+        reading: &Reading<'a>,
+        sockets: &Sockets,
+    ) {
         let Reading { exchange, kind, target, .. } = reading;
         let settings = &self.settings;
         let immediate = target.scheme.clone().unwrap_or(Cow::Borrowed("http"));
         let (host, port) = match &target.host {
-            Some(host) => (host.clone(), target.port.or_else(|| default_port(&immediate))),
-            None => (Cow::Owned(text_of(exchange.server.ip().to_canonical())), Some(exchange.server.port())),
+            Some(host) => (&**host, target.port.or_else(|| default_port(&immediate))),
+            None => (sockets.server.as_str(), Some(exchange.server.port())),
         };
         if settings.include_url {
             // A client's path is in its `url.full`; one table for both kinds wants it in one column.
@@ -258,23 +287,26 @@ impl SpanBuilder {
                 list.text(semconv::URL_QUERY, query);
             }
             if *kind == SpanKind::Client {
-                list.text(semconv::URL_FULL, target.full(&immediate, &host, settings.include_query));
+                list.text(semconv::URL_FULL, target.full(&immediate, host, settings.include_query));
             }
         }
         if *kind == SpanKind::Server {
             let scheme = forwarded::scheme(&exchange.request.head).map_or(immediate, Cow::Owned);
             list.text(semconv::URL_SCHEME, scheme);
         }
-        list.text(semconv::SERVER_ADDRESS, host);
+        match &target.host {
+            Some(host) => list.text(semconv::SERVER_ADDRESS, host.clone()),
+            None => list.address(semconv::SERVER_ADDRESS, &sockets.server),
+        }
         if let Some(port) = port {
             list.int(semconv::SERVER_PORT, port);
         }
         if *kind == SpanKind::Server {
-            add_client(list, exchange);
+            add_client(list, exchange, sockets);
         }
     }
 
-    fn add_headers<'a>(&'a self, list: &mut Attributes<'a>, reading: &Reading<'a>) {
+    fn add_headers<'a, S: AttributeSink<'a>>(&'a self, list: &mut Attributes<'_, S>, reading: &Reading<'a>) {
         let request = &reading.exchange.request.head;
         for keys in &self.headers {
             if keys.name == "user-agent"
@@ -290,9 +322,9 @@ impl SpanBuilder {
         }
     }
 
-    fn add_header<'a>(
+    fn add_header<'a, S: AttributeSink<'a>>(
         &self,
-        list: &mut Attributes<'a>,
+        list: &mut Attributes<'_, S>,
         key: &'a str,
         keys: &HeaderKeys,
         values: impl Iterator<Item = &'a [u8]>,
@@ -342,43 +374,72 @@ fn error_type(exchange: &Exchange, kind: SpanKind) -> Option<Cow<'static, str>> 
     is_error.then(|| Cow::Owned(status.to_string()))
 }
 
-fn add_client<'a>(list: &mut Attributes<'a>, exchange: &'a Exchange) {
+/// The sockets of an exchange, and the texts of their addresses.
+struct Sockets {
+    client: AddressText,
+    server: AddressText,
+    ports: (u16, u16),
+    /// Of the side that the span is of: the other end, its own.
+    peer: AddressText,
+    own: AddressText,
+    peer_and_own_port: (u16, u16),
+    network_type: &'static str,
+}
+
+impl Sockets {
+    fn of(exchange: &Exchange, kind: SpanKind) -> Self {
+        let text = |socket: SocketAddr| AddressText::of(socket.ip().to_canonical());
+        let (client, server) = (text(exchange.client), text(exchange.server));
+        let (near, far) = match (kind, &exchange.translated) {
+            (SpanKind::Server, Some(there)) => (there.client, there.server),
+            (SpanKind::Server, None) => (exchange.client, exchange.server),
+            (SpanKind::Client, _) => (exchange.server, exchange.client),
+        };
+        let (peer, own) = match (kind, &exchange.translated) {
+            (SpanKind::Server, Some(_)) => (text(near), text(far)),
+            (SpanKind::Server, None) => (client, server),
+            (SpanKind::Client, _) => (server, client),
+        };
+        Self {
+            client,
+            server,
+            ports: (exchange.client.port(), exchange.server.port()),
+            peer,
+            own,
+            peer_and_own_port: (near.port(), far.port()),
+            network_type: if matches!(near.ip().to_canonical(), IpAddr::V4(_)) { "ipv4" } else { "ipv6" },
+        }
+    }
+
+    fn add<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, layout: Layout) {
+        if layout == Layout::Agent {
+            list.address(semconv::SOURCE_ADDRESS, &self.client);
+            list.int(semconv::SOURCE_PORT, self.ports.0);
+            list.address(semconv::DESTINATION_ADDRESS, &self.server);
+            list.int(semconv::DESTINATION_PORT, self.ports.1);
+        }
+        list.address(semconv::NETWORK_PEER_ADDRESS, &self.peer);
+        list.int(semconv::NETWORK_PEER_PORT, self.peer_and_own_port.0);
+        list.address(semconv::NETWORK_LOCAL_ADDRESS, &self.own);
+        list.int(semconv::NETWORK_LOCAL_PORT, self.peer_and_own_port.1);
+        list.text(semconv::NETWORK_TRANSPORT, "tcp");
+        list.text(semconv::NETWORK_TYPE, self.network_type);
+    }
+}
+
+fn add_client<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: &'a Exchange, sockets: &Sockets) {
     if let Some((address, port)) = forwarded::client(&exchange.request.head) {
         list.text(semconv::CLIENT_ADDRESS, address);
         if let Some(port) = port {
             list.int(semconv::CLIENT_PORT, port);
         }
     } else {
-        list.address(semconv::CLIENT_ADDRESS, exchange.client.ip().to_canonical());
+        list.address(semconv::CLIENT_ADDRESS, &sockets.client);
         list.int(semconv::CLIENT_PORT, exchange.client.port());
     }
 }
 
-fn add_sockets(list: &mut Attributes<'_>, exchange: &Exchange, kind: SpanKind, layout: Layout) {
-    let canonical = |socket: SocketAddr| SocketAddr::new(socket.ip().to_canonical(), socket.port());
-    let (client, server) = (canonical(exchange.client), canonical(exchange.server));
-    if layout == Layout::Agent {
-        list.address(semconv::SOURCE_ADDRESS, client.ip());
-        list.int(semconv::SOURCE_PORT, client.port());
-        list.address(semconv::DESTINATION_ADDRESS, server.ip());
-        list.int(semconv::DESTINATION_PORT, server.port());
-    }
-    let (peer, own) = match kind {
-        SpanKind::Server => {
-            let (client, server) = exchange.at_server();
-            (canonical(client), canonical(server))
-        }
-        SpanKind::Client => (server, client),
-    };
-    list.address(semconv::NETWORK_PEER_ADDRESS, peer.ip());
-    list.int(semconv::NETWORK_PEER_PORT, peer.port());
-    list.address(semconv::NETWORK_LOCAL_ADDRESS, own.ip());
-    list.int(semconv::NETWORK_LOCAL_PORT, own.port());
-    list.text(semconv::NETWORK_TRANSPORT, "tcp");
-    list.text(semconv::NETWORK_TYPE, if matches!(peer.ip(), IpAddr::V4(_)) { "ipv4" } else { "ipv6" });
-}
-
-fn add_sizes_and_times(list: &mut Attributes<'_>, exchange: &Exchange) {
+fn add_sizes_and_times<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: &Exchange) {
     let request = &exchange.request.transfer;
     let version = match &exchange.response {
         Some(part) => part.head.version(),
@@ -425,13 +486,13 @@ fn not_zero<const N: usize>(mut id: [u8; N]) -> [u8; N] {
 }
 
 /// `K[0..8]` in hexadecimal.
-fn exchange_id(id: ExchangeId) -> String {
+fn exchange_id(id: ExchangeId) -> [u8; 16] {
     let nibbles = id.0.iter().take(8).flat_map(|byte| [byte >> 4, byte & 15]);
     let mut digits = [0; 16];
     for (digit, nibble) in digits.iter_mut().zip(nibbles) {
         *digit = if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
     }
-    std::str::from_utf8(&digits).unwrap_or_default().to_owned()
+    digits
 }
 
 #[cfg(test)]

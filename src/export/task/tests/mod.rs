@@ -29,9 +29,9 @@ impl SpanSource for Source {
         self.0.recv()
     }
 
-    fn spans(&self, item: &Item, take: &mut dyn FnMut(&Span<'_>)) {
+    fn spans(&self, item: &Item, take: &mut dyn FnMut(&Draft<'_>)) {
         match item {
-            Item::Sampled => take(&get_span("GET", "/")),
+            Item::Sampled => take(&get_span("GET", "/").into()),
             Item::SampledOut => self.1.sampled_out(),
         }
     }
