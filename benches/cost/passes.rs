@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use network_agent::capture::{FileConfig, FileSource, PacketSource, Received};
 use network_agent::exchange::{Exchange, ExchangeSink};
-use network_agent::export::otlp::encode_span;
+use network_agent::export::otlp::SpanEncoder;
 use network_agent::packet::{Decoder, DecoderLimits, RawPacket, Segment, SegmentSink};
 use network_agent::pipeline::{Pipeline, PipelineConfig};
 use network_agent::span::{LocalAddresses, NoNames, SpanBuilder, SpanSettings};
@@ -49,6 +49,7 @@ impl ExchangeSink for Count {
 /// Makes spans of exchanges, and bytes of spans.
 struct Encode {
     builder: SpanBuilder,
+    encoder: SpanEncoder,
     buffer: Vec<u8>,
     spans: u64,
 }
@@ -58,9 +59,9 @@ impl ExchangeSink for Encode {
         if self.buffer.len() > BATCH {
             self.buffer.clear();
         }
-        let Self { builder, buffer, spans } = self;
+        let Self { builder, encoder, buffer, spans } = self;
         let _ = builder.drafts(&exchange, &Nowhere, &NoNames, &mut |span| {
-            encode_span(span, buffer);
+            encoder.append(span, buffer);
             *spans += 1;
         });
     }
@@ -128,7 +129,7 @@ fn core(file: &Path, traffic: &Traffic) {
 
 fn encoded(file: &Path, traffic: &Traffic) {
     let builder = SpanBuilder::new(SpanSettings::default());
-    let mut encode = Encode { builder, buffer: Vec::new(), spans: 0 };
+    let mut encode = Encode { builder, encoder: SpanEncoder::default(), buffer: Vec::new(), spans: 0 };
     replay(file, &mut encode);
     assert_eq!(encode.spans, traffic.exchanges, "every exchange is a span");
 }

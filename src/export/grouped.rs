@@ -12,7 +12,7 @@ use crate::span::{Draft, Resource};
 /// How a message is put together of spans that are written already.
 pub(super) trait Envelope: Send {
     /// Appends one span.
-    fn span(&self, span: &Draft<'_>, buffer: &mut Vec<u8>);
+    fn span(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>);
 
     /// What stands before the spans of `resource`.
     fn resource(&self, resource: &Resource) -> Vec<u8>;

@@ -88,7 +88,7 @@ impl JsonEnvelope {
 }
 
 impl Envelope for JsonEnvelope {
-    fn span(&self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
+    fn span(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
         span_object(&span.to_span(), buffer);
         // Between two spans; the last one's is left out.
         buffer.push(b',');

@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::lines::{ANY, HELD, LineIndex, READ, tag};
+use super::Role;
+use super::lines::{ANY, HELD, LineIndex, line_tag, tag};
 
 /// What framing a body and following the connection need (RFC 9112 §6.3, RFC 9110 §7.8).
 const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "upgrade"];
 
-/// Bits of [`Names::present`].
-const BITS: usize = 1024;
+/// Places of [`Names::places`].
+const PLACES: usize = 1024;
+/// In [`Names::places`]: of no name, of several names.
+const NONE: u8 = 0;
+const SEVERAL: u8 = u8::MAX;
 
 /// The header fields that are kept, of requests and of responses.
 #[derive(Clone, Debug, Default)]
@@ -33,10 +37,9 @@ pub enum KeptFields {
 /// Names of header fields, compared without case.
 #[derive(Debug)]
 pub struct Names {
-    /// Each with its [`tag`].
-    names: Vec<(u16, Box<[u8]>)>,
-    /// A bit for each tag: most lines need no further look.
-    present: [u64; BITS / 64],
+    names: Vec<Box<[u8]>>,
+    /// By a name's [`tag`], one more than its number in `names`; most lines need no further look.
+    places: Box<[u8; PLACES]>,
     /// Some name is too short for a tag.
     any_short: bool,
 }
@@ -45,6 +48,14 @@ impl KeptFields {
     /// Keeps fields of these names, and what framing needs.
     pub fn these<'a>(request: impl IntoIterator<Item = &'a str>, response: impl IntoIterator<Item = &'a str>) -> Self {
         Self::These { request: Arc::new(Names::new(request)), response: Arc::new(Names::new(response)) }
+    }
+
+    /// Of messages in this direction; `None` for all.
+    pub(super) fn of(&self, role: Role) -> Option<&Names> {
+        match role {
+            Role::Request => self.of_request(),
+            Role::Response => self.of_response(),
+        }
     }
 
     /// Of requests; `None` for all.
@@ -66,16 +77,18 @@ impl KeptFields {
 
 impl Names {
     fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut all = Self { names: Vec::new(), present: [0; BITS / 64], any_short: false };
+        let mut all = Self { names: Vec::new(), places: Box::new([NONE; PLACES]), any_short: false };
         for name in names.into_iter().chain(FRAMING) {
             let name = name.to_ascii_lowercase().into_bytes();
+            if all.names.iter().any(|known| **known == *name) {
+                continue;
+            }
             let tag = tag(&name);
             all.any_short |= tag == ANY;
-            if let Some(word) = all.present.get_mut(word_of(tag)) {
-                *word |= bit_of(tag);
-            }
-            if !all.names.iter().any(|(_, known)| **known == *name) {
-                all.names.push((tag, name.into()));
+            all.names.push(name.into());
+            if let Some(place) = all.places.get_mut(place_of(tag)) {
+                let number = u8::try_from(all.names.len()).unwrap_or(SEVERAL);
+                *place = if *place == NONE { number } else { SEVERAL };
             }
         }
         all
@@ -83,60 +96,82 @@ impl Names {
 
     /// Whether `line`, whose tag is `tag`, is a field of one of the names. A line that begins with space may be of any.
     #[inline]
-    fn keeps(&self, tag: u16, line: &[u8]) -> bool {
-        let is_candidate = self.present.get(word_of(tag)).is_some_and(|word| word & bit_of(tag) != 0);
-        (is_candidate || self.any_short || tag == ANY) && self.has(tag, line)
+    pub(super) fn keeps(&self, tag: u16, line: &[u8]) -> bool {
+        let place = self.places.get(place_of(tag)).copied().unwrap_or(SEVERAL);
+        (place != NONE || self.any_short || tag == ANY) && self.has(place, tag, line)
     }
 
-    fn has(&self, tag: u16, line: &[u8]) -> bool {
-        let is_spaced = |bytes: &[u8]| bytes.first().is_some_and(u8::is_ascii_whitespace);
-        let is_of = |name: &[u8]| {
-            line.split_at_checked(name.len()).is_some_and(|(found, rest)| {
-                found.eq_ignore_ascii_case(name) && (rest.first() == Some(&b':') || is_spaced(rest))
-            })
-        };
-        let candidates = self.names.iter().filter(|(known, _)| *known == tag || *known == ANY);
-        is_spaced(line) || candidates.into_iter().any(|(_, name)| is_of(name))
+    fn has(&self, place: u8, tag: u16, line: &[u8]) -> bool {
+        let one = self.names.get(usize::from(place).wrapping_sub(1)).filter(|_| !self.any_short && tag != ANY);
+        match one {
+            Some(name) if place != SEVERAL => is_field(line, name),
+            _ => is_spaced(line) || self.names.iter().any(|name| is_field(line, name)),
+        }
     }
 }
 
-const fn word_of(tag: u16) -> usize {
-    (tag >> 1) as usize / 64 % (BITS / 64)
+fn is_field(line: &[u8], name: &[u8]) -> bool {
+    line.split_at_checked(name.len()).is_some_and(|(found, rest)| {
+        (rest.first() == Some(&b':') || is_spaced(rest)) && found.eq_ignore_ascii_case(name)
+    })
 }
 
-const fn bit_of(tag: u16) -> u64 {
-    1 << (tag >> 1 & 63)
+fn is_spaced(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(u8::is_ascii_whitespace)
 }
 
-/// The header lines of a head that are kept, in order.
-pub(super) struct Kept<'a> {
-    lines: SmallVec<[(u16, &'a [u8]); 8]>,
+const fn place_of(tag: u16) -> usize {
+    (tag >> 1) as usize % PLACES
+}
+
+/// Header lines of a head that are kept: where they are, in order.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeptLines {
+    lines: SmallVec<[KeptLine; HELD]>,
     bytes: usize,
 }
 
-impl<'a> Kept<'a> {
-    /// Of the header lines in `section`, whose places are in `index`.
-    pub(super) fn of(section: &'a [u8], index: &'a LineIndex<READ>, names: &Names) -> Self {
-        let mut kept = Self { lines: SmallVec::new(), bytes: 0 };
-        for (tag, line) in index.tagged(section) {
-            if names.keeps(tag, line) {
-                kept.bytes += line.len();
-                kept.lines.push((tag, line));
-            }
+#[derive(Clone, Copy, Debug, Default)]
+struct KeptLine {
+    start: u32,
+    end: u32,
+    tag: u16,
+}
+
+impl KeptLines {
+    /// Of all header lines in `section`.
+    pub(super) fn of(section: &[u8], names: Option<&Names>) -> Self {
+        let mut kept = Self::default();
+        let mut start = 0;
+        for line in section.split_inclusive(|byte| *byte == b'\n') {
+            kept.look_at(line, start, names);
+            start += line.len();
         }
         kept
     }
 
-    /// The start line with these lines behind it, and where they are.
-    pub(super) fn behind(&self, start_line: &[u8]) -> (Box<[u8]>, LineIndex<HELD>) {
+    /// Keeps `line`, which begins at `start`, if it has one of `names`; any line, if there are none.
+    #[inline]
+    pub(super) fn look_at(&mut self, line: &[u8], start: usize, names: Option<&Names>) {
+        let tag = line_tag(line);
+        if names.is_none_or(|names| names.keeps(tag, line)) {
+            let number = |place| u32::try_from(place).unwrap_or(u32::MAX);
+            self.lines.push(KeptLine { start: number(start), end: number(start + line.len()), tag });
+            self.bytes += line.len();
+        }
+    }
+
+    /// The start line with these lines of `section` behind it, and where they are then.
+    pub(super) fn behind(&self, start_line: &[u8], section: &[u8]) -> (Box<[u8]>, LineIndex) {
         let mut bytes = Vec::with_capacity(start_line.len() + self.bytes);
         bytes.extend_from_slice(start_line);
         let mut index = LineIndex::EMPTY;
         let mut start = 0;
-        for (tag, line) in &self.lines {
-            bytes.extend_from_slice(line);
-            index.push(start, start + line.len(), *tag);
-            start += line.len();
+        for line in &self.lines {
+            let text = section.get(line.start as usize..line.end as usize).unwrap_or_default();
+            bytes.extend_from_slice(text);
+            index.push(start, start + text.len(), line.tag);
+            start += text.len();
         }
         (bytes.into_boxed_slice(), index)
     }

@@ -2,7 +2,7 @@
 
 use super::fields::KeptFields;
 pub use super::lines::Headers;
-use super::lines::{HELD, LineIndex};
+use super::lines::LineIndex;
 
 /// The protocol version of a start line.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,7 +36,7 @@ pub struct RequestHead {
     pub(super) version: Version,
     pub(super) complete: bool,
     pub(super) digest: u128,
-    pub(super) lines: LineIndex<HELD>,
+    pub(super) lines: LineIndex,
 }
 
 impl RequestHead {
@@ -111,7 +111,7 @@ pub struct ResponseHead {
     pub(super) status: u16,
     pub(super) version: Version,
     pub(super) complete: bool,
-    pub(super) lines: LineIndex<HELD>,
+    pub(super) lines: LineIndex,
 }
 
 impl ResponseHead {

@@ -2,100 +2,76 @@
 
 use memchr::{memchr, memchr_iter};
 
-/// Lines whose place is known of a head while it is read.
-pub(super) const READ: usize = 32;
-/// Lines whose place is known of a head that is kept, of which most lines are not.
+use super::fields::{KeptLines, Names};
+
+/// Lines whose place is known of a head that is kept.
 pub(super) const HELD: usize = 8;
 
-/// Where header lines begin: of the first `N`, further ones are looked through as they stand. Together with the head it tells
-/// what every line holds.
+/// Where header lines begin: of the first [`HELD`], further ones are looked through as they stand. Together with the head it
+/// tells what every line holds.
 ///
 /// Invariant: lines `0..count` begin at `starts`, each after the one before, all before `rest`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct LineIndex<const N: usize> {
+pub(super) struct LineIndex {
     /// From the beginning of the header lines.
-    starts: [u16; N],
+    starts: [u16; HELD],
     /// Of the first bytes of each line, by [`tag`]: most lines need no further look.
-    tags: [u16; N],
+    tags: [u16; HELD],
     count: u8,
     /// [`bit`] is set for the tag of each line that is kept; all are when one may begin with anything.
     present: u64,
-    /// Whether a line goes on with the next one (obs-fold, RFC 9112 §5.2).
-    folds: Folds,
     /// Where the lines begin whose places are not kept.
     rest: u32,
 }
 
 /// A head that is whole, in one pass.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Scan {
     /// Where its header lines begin.
     pub(super) headers_start: usize,
     /// After its first empty line.
     pub(super) end: usize,
-    pub(super) lines: LineIndex<READ>,
+    pub(super) kept: KeptLines,
+    /// Whether a line goes on with the next one (obs-fold, RFC 9112 §5.2).
+    pub(super) folds: bool,
     /// How many of its header lines end with CR and LF, the empty line among them.
     pub(super) carriages: usize,
 }
 
 impl Scan {
-    /// The head that `bytes` begin with, if its end is among them.
-    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+    /// The head that `bytes` begin with, if its end is among them; of its lines those with one of `names`, or all.
+    pub(super) fn of(bytes: &[u8], names: Option<&Names>) -> Option<Self> {
         let mut ends = memchr_iter(b'\n', bytes);
         let headers_start = ends.next()? + 1;
         let section = bytes.get(headers_start..)?;
-        let mut lines = LineIndex::EMPTY;
-        let (mut start, mut carriages) = (0, 0);
+        let mut scan = Self { headers_start, end: 0, kept: KeptLines::default(), folds: false, carriages: 0 };
+        let mut start = 0;
         for end in ends {
             let next = end + 1 - headers_start;
             let line = section.get(start..next)?;
-            carriages += usize::from(line.ends_with(b"\r\n"));
-            let is_empty = matches!(line, b"\r\n" | b"\n");
-            // What follows the head is none of it.
-            lines.keep(if is_empty { section.get(..next)? } else { section }, start, next);
-            start = next;
-            if is_empty {
-                return Some(Self { headers_start, end: headers_start + next, lines, carriages });
+            scan.carriages += usize::from(line.ends_with(b"\r\n"));
+            scan.kept.look_at(line, start, names);
+            if matches!(line, b"\r\n" | b"\n") {
+                scan.end = headers_start + next;
+                return Some(scan);
             }
+            scan.folds |= matches!(section.get(next), Some(b' ' | b'\t'));
+            start = next;
         }
         None
     }
 }
 
-/// Whether a line goes on with the next one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Folds {
-    /// A line is a line.
-    No,
-    /// Some are continued.
-    Some,
+/// Whether a header line of `section` goes on with the next one (obs-fold, RFC 9112 §5.2).
+pub(super) fn folds(section: &[u8]) -> bool {
+    memchr_iter(b'\n', section).any(|end| matches!(section.get(end + 1), Some(b' ' | b'\t')))
 }
 
-impl<const N: usize> LineIndex<N> {
+impl LineIndex {
     /// Of no lines.
-    pub(super) const EMPTY: Self =
-        Self { starts: [0; N], tags: [0; N], count: 0, present: 0, folds: Folds::No, rest: 0 };
+    pub(super) const EMPTY: Self = Self { starts: [0; HELD], tags: [0; HELD], count: 0, present: 0, rest: 0 };
 
-    /// Of the header lines in `section`, which begins after the start line.
-    pub(super) fn of(section: &[u8]) -> Self {
-        let mut index = Self::EMPTY;
-        let mut start = 0;
-        for end in memchr_iter(b'\n', section) {
-            index.keep(section, start, end + 1);
-            start = end + 1;
-        }
-        index
-    }
-
-    /// Keeps the place of a line, if it follows those that are kept.
-    fn keep(&mut self, section: &[u8], start: usize, next: usize) {
-        if matches!(section.get(next), Some(b' ' | b'\t')) {
-            self.folds = Folds::Some;
-        }
-        self.push(start, next, line_tag(section.get(start..next).unwrap_or_default()));
-    }
-
-    /// Keeps the place of a line with this tag, likewise.
+    /// Keeps the place of a line with this tag, if it follows those that are kept.
     #[inline]
     pub(super) fn push(&mut self, start: usize, next: usize, tag: u16) {
         let slots = (self.starts.get_mut(usize::from(self.count)), self.tags.get_mut(usize::from(self.count)));
@@ -109,21 +85,9 @@ impl<const N: usize> LineIndex<N> {
         }
     }
 
-    /// All lines of `section` with their tags, in order.
-    pub(super) fn tagged<'a>(&'a self, section: &'a [u8]) -> impl Iterator<Item = (u16, &'a [u8])> {
-        let known = self.tags.iter().take(usize::from(self.count)).enumerate();
-        let known = known.map(move |(place, tag)| (*tag, self.line(place, section)));
-        let further = section.get(self.rest as usize..).unwrap_or_default();
-        known.chain(further.split_inclusive(|byte| *byte == b'\n').map(|line| (line_tag(line), line)))
-    }
-
-    /// Whether a line goes on with the next one.
-    pub(super) const fn folds(&self) -> Folds {
-        self.folds
-    }
-
     /// Values of the lines of `section` with this name, in order.
-    pub(super) fn values<'a, 'n>(&'a self, section: &'a [u8], name: &'n [u8]) -> Values<'a, 'n, N> {
+    #[inline]
+    pub(super) fn values<'a, 'n>(&'a self, section: &'a [u8], name: &'n [u8]) -> Values<'a, 'n> {
         let rest = Headers::of(section.get(self.rest as usize..).unwrap_or_default());
         let tag = tag(name);
         let next = if tag == ANY || self.present & bit(tag) != 0 { 0 } else { usize::from(self.count) };
@@ -161,7 +125,7 @@ const fn bit(tag: u16) -> u64 {
 }
 
 /// The tag of a line with its end.
-fn line_tag(line: &[u8]) -> u16 {
+pub(super) fn line_tag(line: &[u8]) -> u16 {
     if matches!(line, b"\r\n" | b"\n") { NOTHING } else { tag(line) }
 }
 
@@ -181,8 +145,8 @@ pub(super) fn tag(bytes: &[u8]) -> u16 {
 
 /// The values of one name; see [`LineIndex::values`].
 #[derive(Clone, Debug)]
-pub(super) struct Values<'a, 'n, const N: usize> {
-    index: &'a LineIndex<N>,
+pub(super) struct Values<'a, 'n> {
+    index: &'a LineIndex,
     tag: u16,
     next: usize,
     section: &'a [u8],
@@ -190,7 +154,7 @@ pub(super) struct Values<'a, 'n, const N: usize> {
     rest: Headers<'a>,
 }
 
-impl<'a, const N: usize> Iterator for Values<'a, '_, N> {
+impl<'a> Iterator for Values<'a, '_> {
     type Item = &'a [u8];
 
     #[inline]
@@ -201,7 +165,7 @@ impl<'a, const N: usize> Iterator for Values<'a, '_, N> {
     }
 }
 
-impl<'a, const N: usize> Values<'a, '_, N> {
+impl<'a> Values<'a, '_> {
     fn look_on(&mut self) -> Option<&'a [u8]> {
         while let Some(place) = self.index.find(self.next, self.tag) {
             self.next = place + 1;
@@ -279,7 +243,7 @@ mod tests {
             let text: Vec<String> = lines.iter().map(|(name, colon, value)| format!("{name}{colon}{value}\n")).collect();
             let text = text.concat();
             let section = text.as_bytes();
-            let index = LineIndex::<HELD>::of(section);
+            let index = KeptLines::of(section, None).behind(b"", section).1;
             let present = lines.get(pick).map_or(name.as_str(), |(name, ..)| name.trim());
             for name in [&name, present, &present.to_ascii_uppercase()] {
                 let is_it = |found: &[u8]| found.eq_ignore_ascii_case(name.as_bytes());
@@ -288,8 +252,7 @@ mod tests {
                 prop_assert_eq!(index.values(section, name.as_bytes()).collect::<Vec<_>>(), all);
             }
             let is_continued = |line: &str| line.starts_with([' ', '\t']);
-            let folds = text.lines().skip(1).any(is_continued);
-            prop_assert_eq!(index.folds() == Folds::Some, folds);
+            prop_assert_eq!(folds(section), text.lines().skip(1).any(is_continued));
         }
     }
 
@@ -298,7 +261,7 @@ mod tests {
         for filler in [0, 30_000, 70_000] {
             let many = "x: y\r\n".repeat(HELD - 3);
             let section = format!("{many}long: {}\r\na: 1\r\nb: 2\r\na: 3\r\nb: 4\r\n\r\n", "f".repeat(filler));
-            let index = LineIndex::<HELD>::of(section.as_bytes());
+            let index = KeptLines::of(section.as_bytes(), None).behind(b"", section.as_bytes()).1;
             let values = |name: &str| index.values(section.as_bytes(), name.as_bytes()).collect::<Vec<_>>();
             assert_eq!((values("A"), values("b")), (vec![&b"1"[..], b"3"], vec![&b"2"[..], b"4"]));
             assert_eq!(values("c"), Vec::<&[u8]>::new());

@@ -1,13 +1,14 @@
 //! `Span` → OTLP bytes, and many of them → one `ExportTraceServiceRequest`, without a message in between.
 //!
-//! A span is written in one pass; its own length, which stands before it, is put in when it is known.
+//! A span is written in one pass where its length need not be known yet, and then copied behind the others.
 //! Fields stand in the order of their numbers, defaults are left out: the bytes are those that `prost` writes.
 
 use prost::encoding::{self, WireType, encode_varint, encoded_len_varint};
 
 use super::key_values::KeyValues;
+use super::scratch::Scratch;
 use crate::export::batch::Format;
-use crate::span::{Attribute, Draft, Resource, SCHEMA_URL, SCOPE_NAME, Status, Value};
+use crate::span::{Attribute, Draft, Resource, SCHEMA_URL, SCOPE_NAME, Status};
 
 /// Writes one `ExportTraceServiceRequest` a batch: one resource, one scope, its spans.
 #[derive(Clone, Debug)]
@@ -16,12 +17,13 @@ pub struct OtlpFormat {
     resource: Vec<u8>,
     /// `ScopeSpans.scope` and `.schema_url`.
     scope: Vec<u8>,
+    spans: SpanEncoder,
 }
 
 impl OtlpFormat {
     /// Spans of this resource.
     pub fn new(resource: &Resource) -> Self {
-        Self { resource: resource_fields(resource), scope: scope_fields(&[]) }
+        Self { resource: resource_fields(resource), scope: scope_fields(&[]), spans: SpanEncoder::default() }
     }
 
     /// Room for everything that stands before the spans: both prefixes, each behind a key and a length.
@@ -49,7 +51,7 @@ impl Format for OtlpFormat {
     }
 
     fn append(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
-        encode_span(span, buffer);
+        self.spans.append(span, buffer);
     }
 
     /// The lengths are known only now, so the prefix is written backwards from the first span.
@@ -64,106 +66,71 @@ impl Format for OtlpFormat {
     }
 }
 
-/// Appends `span` as an element of `ScopeSpans.spans`, with its key and length. Allocates only to grow `buffer`.
-pub fn encode_span(span: &Draft<'_>, buffer: &mut Vec<u8>) {
-    // Nearly every span is as long as two bytes can say; the rest is moved.
-    const LENGTH: usize = 2;
-    let key = buffer.len();
-    buffer.extend_from_slice(&[delimited_key(2), 0, 0]);
-    let start = buffer.len();
-    encode_fields(span, buffer);
-    let length = buffer.len() - start;
-    if let (0x80..0x4000, Some(place)) = (length, buffer.get_mut(key + 1..start)) {
-        let [low, high, ..] = length.to_le_bytes();
-        place.copy_from_slice(&[low | 0x80, high << 1 | low >> 7]);
-        return;
-    }
-    let mut prefix = Vec::with_capacity(LENGTH);
-    encode_varint(length as u64, &mut prefix);
-    buffer.splice(key + 1..start, prefix);
+/// Writes spans one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct SpanEncoder {
+    scratch: Scratch,
 }
 
-fn encode_fields(draft: &Draft<'_>, buffer: &mut Vec<u8>) {
-    let span = draft.span();
-    bytes(1, &span.trace_id, buffer);
-    bytes(2, &span.span_id, buffer);
-    text(3, &span.trace_state, buffer);
-    if let Some(parent) = &span.parent {
-        bytes(4, parent, buffer);
+impl SpanEncoder {
+    /// Appends `span` as an element of `ScopeSpans.spans`, with its key and length. Allocates only to grow its buffers.
+    pub fn append(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
+        self.scratch.clear();
+        encode_fields(span, &mut self.scratch);
+        bytes(2, self.scratch.bytes(), buffer);
     }
-    text(5, &span.name, buffer);
-    encoding::int32::encode(6, &(span.kind as i32), buffer);
-    time(7, span.start.as_nanos(), buffer);
-    time(8, span.end.as_nanos(), buffer);
-    let dropped_attributes = draft.attributes(&mut KeyValues::<9> { buffer });
+}
+
+fn encode_fields(draft: &Draft<'_>, out: &mut Scratch) {
+    let span = draft.span();
+    out.delimited(1, &span.trace_id);
+    out.delimited(2, &span.span_id);
+    text_field(3, &span.trace_state, out);
+    if let Some(parent) = &span.parent {
+        out.delimited(4, parent);
+    }
+    text_field(5, &span.name, out);
+    out.put(&[6 << 3 | WireType::Varint as u8, span.kind as u8]);
+    time(7, span.start.as_nanos(), out);
+    time(8, span.end.as_nanos(), out);
+    let dropped_attributes = draft.attributes(&mut KeyValues::<9> { out });
     if dropped_attributes != 0 {
-        encoding::uint32::encode(10, &dropped_attributes, buffer);
+        out.put(&[10 << 3 | WireType::Varint as u8]);
+        out.varint(dropped_attributes.into());
     }
     if span.status != Status::Unset {
-        delimited(15, STATUS_LENGTH, buffer);
-        encoding::int32::encode(3, &(span.status as i32), buffer);
+        out.delimited(15, &[3 << 3 | WireType::Varint as u8, span.status as u8]);
     }
     if span.flags != 0 {
-        encoding::fixed32::encode(16, &span.flags, buffer);
+        // Field 16, whose key is the first of two bytes.
+        let [a, b, c, d] = span.flags.to_le_bytes();
+        out.put(&[0x80 | WireType::ThirtyTwoBit as u8, 1, a, b, c, d]);
     }
 }
 
-/// A status is its code alone: one byte of key, one of value.
-const STATUS_LENGTH: usize = 2;
-
-/// The key of a length-delimited field below 16.
-pub(super) const fn delimited_key(tag: u8) -> u8 {
-    tag << 3 | WireType::LengthDelimited as u8
-}
-
-fn encode_attributes<const TAG: u8>(attributes: &[Attribute<'_>], buffer: &mut Vec<u8>) {
-    let mut sink = KeyValues::<TAG> { buffer };
-    for Attribute { key, value } in attributes {
-        sink.any(key, value);
+fn text_field(tag: u8, text: &str, out: &mut Scratch) {
+    if !text.is_empty() {
+        out.delimited(tag, text.as_bytes());
     }
 }
 
-fn attribute_length(attribute: &Attribute<'_>) -> usize {
-    text_length(1, &attribute.key) + delimited_length(2, value_length(&attribute.value))
-}
-
-/// Appends the one field of an `AnyValue`; being of a `oneof`, it is written even when it is empty or zero.
-pub(super) fn encode_value(value: &Value<'_>, buffer: &mut Vec<u8>) {
-    match value {
-        Value::String(string) => bytes(1, string.as_bytes(), buffer),
-        Value::Bool(truth) => encoding::bool::encode(2, truth, buffer),
-        Value::Int(number) => encoding::int64::encode(3, number, buffer),
-        Value::Double(number) => encoding::double::encode(4, number, buffer),
-        Value::Strings(strings) => {
-            delimited(5, array_length(strings), buffer);
-            for string in strings {
-                delimited(1, delimited_length(1, string.len()), buffer);
-                bytes(1, string.as_bytes(), buffer);
-            }
-        }
+fn time(tag: u8, nanos: u64, out: &mut Scratch) {
+    if nanos != 0 {
+        out.put(&[tag << 3 | WireType::SixtyFourBit as u8]);
+        out.put(&nanos.to_le_bytes());
     }
 }
 
-pub(super) fn value_length(value: &Value<'_>) -> usize {
-    match value {
-        Value::String(string) => delimited_length(1, string.len()),
-        Value::Bool(truth) => encoding::bool::encoded_len(2, truth),
-        Value::Int(number) => encoding::int64::encoded_len(3, number),
-        Value::Double(number) => encoding::double::encoded_len(4, number),
-        Value::Strings(strings) => delimited_length(5, array_length(strings)),
-    }
-}
-
-fn array_length(strings: &[std::borrow::Cow<'_, str>]) -> usize {
-    strings.iter().map(|string| delimited_length(1, delimited_length(1, string.len()))).sum()
+/// All of `attributes`, each as field `TAG`.
+fn key_values<const TAG: u8>(attributes: &[Attribute<'_>]) -> Scratch {
+    let mut out = Scratch::default();
+    KeyValues::<TAG> { out: &mut out }.all(attributes);
+    out
 }
 
 pub(super) fn resource_fields(resource: &Resource) -> Vec<u8> {
-    let attributes: usize =
-        resource.attributes.iter().map(|attribute| delimited_length(1, attribute_length(attribute))).sum();
     let mut fields = Vec::new();
-    delimited(1, attributes, &mut fields);
-    encode_attributes::<1>(&resource.attributes, &mut fields);
+    bytes(1, key_values::<1>(&resource.attributes).bytes(), &mut fields);
     text(3, SCHEMA_URL, &mut fields);
     fields
 }
@@ -171,12 +138,12 @@ pub(super) fn resource_fields(resource: &Resource) -> Vec<u8> {
 /// The agent, and what it says of itself.
 pub(super) fn scope_fields(identity: &[Attribute<'_>]) -> Vec<u8> {
     let version = env!("CARGO_PKG_VERSION");
-    let attributes: usize = identity.iter().map(|attribute| delimited_length(3, attribute_length(attribute))).sum();
+    let attributes = key_values::<3>(identity);
     let mut fields = Vec::new();
-    delimited(1, text_length(1, SCOPE_NAME) + text_length(2, version) + attributes, &mut fields);
+    delimited(1, text_length(1, SCOPE_NAME) + text_length(2, version) + attributes.bytes().len(), &mut fields);
     text(1, SCOPE_NAME, &mut fields);
     text(2, version, &mut fields);
-    encode_attributes::<3>(identity, &mut fields);
+    fields.extend_from_slice(attributes.bytes());
     text(3, SCHEMA_URL, &mut fields);
     fields
 }
@@ -220,13 +187,6 @@ pub(super) fn text_length(tag: u32, text: &str) -> usize {
     if text.is_empty() { 0 } else { delimited_length(tag, text.len()) }
 }
 
-#[inline]
-fn time(tag: u32, nanos: u64, buffer: &mut Vec<u8>) {
-    if nanos != 0 {
-        encoding::fixed64::encode(tag, &nanos, buffer);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -235,7 +195,7 @@ mod tests {
     use super::*;
     use crate::export::otlp::generated::opentelemetry::proto as ours;
     use crate::export::testing::{any_resource, any_span, encode_batch};
-    use crate::span::Span;
+    use crate::span::{Span, Value};
 
     /// The generated message that says the same as `span`.
     fn message(span: &Span<'_>) -> ours::trace::v1::Span {
@@ -306,7 +266,7 @@ mod tests {
         #[test]
         fn a_span_is_the_same_bytes_that_prost_writes(span in any_span()) {
             let mut ours = Vec::new();
-            encode_span(&span.clone().into(), &mut ours);
+            SpanEncoder::default().append(&span.clone().into(), &mut ours);
             let mut expected = Vec::new();
             encoding::message::encode(2, &message(&span), &mut expected);
             prop_assert_eq!(ours, expected);

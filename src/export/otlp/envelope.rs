@@ -1,6 +1,6 @@
 //! Encoded spans of many resources → one `ExportTraceServiceRequest`.
 
-use super::encode::{delimited, delimited_length, encode_span, resource_fields, scope_fields};
+use super::encode::{SpanEncoder, delimited, delimited_length, resource_fields, scope_fields};
 use crate::export::grouped::{Envelope, Group};
 use crate::span::{Attribute, Draft, Resource};
 
@@ -9,18 +9,19 @@ use crate::span::{Attribute, Draft, Resource};
 pub(crate) struct OtlpEnvelope {
     /// `ScopeSpans.scope` and `.schema_url`.
     scope: Vec<u8>,
+    spans: SpanEncoder,
 }
 
 impl OtlpEnvelope {
     /// `identity` is what the agent says of itself.
     pub(crate) fn new(identity: &[Attribute<'_>]) -> Self {
-        Self { scope: scope_fields(identity) }
+        Self { scope: scope_fields(identity), spans: SpanEncoder::default() }
     }
 }
 
 impl Envelope for OtlpEnvelope {
-    fn span(&self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
-        encode_span(span, buffer);
+    fn span(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
+        self.spans.append(span, buffer);
     }
 
     fn resource(&self, resource: &Resource) -> Vec<u8> {

@@ -5,82 +5,144 @@
 
 use std::borrow::Cow;
 
+use prost::encoding::WireType;
 use smallvec::SmallVec;
 
-use super::encode::{delimited, delimited_key, delimited_length, encode_value, text, text_length, value_length};
-use crate::span::{AttributeSink, Value};
+use super::encode::{delimited_length, text_length};
+use super::scratch::Scratch;
+use crate::span::{Attribute, AttributeSink, Value};
 
-/// The longest name whose attribute is written in two pieces.
-const SHORT: usize = 56;
-/// What stands before a value, its name left out: keys and lengths of the `KeyValue`, the name, the `AnyValue` and the value.
-const FRAME: usize = 8;
-/// Key and wire type of `AnyValue.bool_value`, `.int_value` and `.double_value`.
-const BOOL: u8 = 2 << 3;
-const INT: u8 = 3 << 3;
-const DOUBLE: u8 = 4 << 3 | 1;
+/// Key and wire type of `AnyValue.string_value`, `.bool_value`, `.int_value` and `.double_value`.
+const STRING: u8 = delimited_key(1);
+const BOOL: u8 = 2 << 3 | WireType::Varint as u8;
+const INT: u8 = 3 << 3 | WireType::Varint as u8;
+const DOUBLE: u8 = 4 << 3 | WireType::SixtyFourBit as u8;
+/// The first number that is a varint of four bytes.
+const FOUR_BYTES: u64 = 1 << 21;
 
-/// Appends each attribute as field `TAG`.
-pub(super) struct KeyValues<'b, const TAG: u8> {
-    pub(super) buffer: &'b mut Vec<u8>,
+/// The key of a length-delimited field below 16.
+const fn delimited_key(tag: u8) -> u8 {
+    tag << 3 | WireType::LengthDelimited as u8
+}
+
+/// Appends each attribute as field `TAG`, which is below 16.
+pub(super) struct KeyValues<'s, const TAG: u8> {
+    pub(super) out: &'s mut Scratch,
 }
 
 impl<const TAG: u8> KeyValues<'_, TAG> {
+    /// Appends all of `attributes`.
+    pub(super) fn all(&mut self, attributes: &[Attribute<'_>]) {
+        for Attribute { key, value } in attributes {
+            self.any(key, value);
+        }
+    }
+
     /// Appends a `KeyValue` whose value is `start` and then `value`, if all lengths are a byte each; tells whether it did.
     #[inline(always)]
     fn short<const N: usize>(&mut self, key: &str, start: [u8; N], value: &[u8]) -> bool {
         let any = N + value.len();
-        let length = key.len() + any + 4;
-        if key.is_empty() || key.len() > SHORT || length >= 0x80 {
+        let (Ok(length @ ..0x80), Ok(key_length @ 1..), Ok(any_length)) =
+            (u8::try_from(key.len() + any + 4), u8::try_from(key.len()), u8::try_from(any))
+        else {
             return false;
-        }
-        let mut before = [0; SHORT + FRAME];
-        #[expect(clippy::cast_possible_truncation, reason = "all of them are below 0x80")]
-        let (length, key_length, any) = (length as u8, key.len() as u8, any as u8);
+        };
+        let before = self.out.room(key.len() + 6 + N);
         if let Some(place) = before.first_chunk_mut::<4>() {
             *place = [delimited_key(TAG), length, delimited_key(1), key_length];
         }
         if let Some(place) = before.get_mut(4..4 + key.len()) {
             place.copy_from_slice(key.as_bytes());
         }
-        if let Some(place) = before.get_mut(4 + key.len()..).and_then(<[u8]>::first_chunk_mut::<2>) {
-            *place = [delimited_key(2), any];
-        }
-        if let Some(place) = before.get_mut(6 + key.len()..).and_then(<[u8]>::first_chunk_mut::<N>) {
+        if let Some((rest, place)) = before.split_last_chunk_mut::<N>() {
             *place = start;
+            if let Some(place) = rest.last_chunk_mut::<2>() {
+                *place = [delimited_key(2), any_length];
+            }
         }
-        self.buffer.extend_from_slice(before.get(..6 + key.len() + N).unwrap_or_default());
-        self.buffer.extend_from_slice(value);
+        self.out.put(value);
         true
     }
 
     #[inline(always)]
     fn string(&mut self, key: &str, text: &str) {
         let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
-        if !self.short(key, [delimited_key(1), length], text.as_bytes()) {
+        if !self.short(key, [STRING, length], text.as_bytes()) {
             self.long_string(key, text);
         }
     }
 
     #[cold]
     fn long_string(&mut self, key: &str, text: &str) {
-        self.general(key, &Value::String(Cow::Borrowed(text)));
+        self.begin(key, delimited_length(1, text.len()));
+        self.out.delimited(1, text.as_bytes());
     }
 
-    /// Of any length.
-    fn general(&mut self, key: &str, value: &Value<'_>) {
-        let length = value_length(value);
-        delimited(u32::from(TAG), text_length(1, key) + delimited_length(2, length), self.buffer);
-        text(1, key, self.buffer);
-        delimited(2, length, self.buffer);
-        encode_value(value, self.buffer);
-    }
-
-    /// Appends one whose type is not known before.
-    pub(super) fn any(&mut self, key: &str, value: &Value<'_>) {
+    /// Appends one whose type is known only now.
+    fn any(&mut self, key: &str, value: &Value<'_>) {
         match value {
             Value::String(text) => self.string(key, text),
-            value => self.general(key, value),
+            Value::Int(number) => self.integer(key, *number),
+            Value::Double(number) => self.floating(key, *number),
+            Value::Bool(truth) => self.truth(key, *truth),
+            Value::Strings(texts) => self.strings(key, texts),
         }
+    }
+
+    #[inline(always)]
+    fn integer(&mut self, key: &str, number: i64) {
+        let mut digits = [0; 3];
+        // A negative one is a large one.
+        match u64::try_from(number) {
+            Ok(small @ ..FOUR_BYTES) if self.short(key, [INT], varint(small, &mut digits)) => {}
+            _ => self.long_integer(key, number),
+        }
+    }
+
+    #[cold]
+    fn long_integer(&mut self, key: &str, number: i64) {
+        let number = number.cast_unsigned();
+        self.begin(key, 1 + prost::encoding::encoded_len_varint(number));
+        self.out.put(&[INT]);
+        self.out.varint(number);
+    }
+
+    #[inline(always)]
+    fn floating(&mut self, key: &str, number: f64) {
+        let bytes = number.to_le_bytes();
+        if !self.short(key, [DOUBLE], &bytes) {
+            self.begin(key, 1 + bytes.len());
+            self.out.put(&[DOUBLE]);
+            self.out.put(&bytes);
+        }
+    }
+
+    #[inline(always)]
+    fn truth(&mut self, key: &str, truth: bool) {
+        let bytes = [BOOL, u8::from(truth)];
+        if !self.short(key, bytes, &[]) {
+            self.begin(key, bytes.len());
+            self.out.put(&bytes);
+        }
+    }
+
+    fn strings(&mut self, key: &str, texts: &[Cow<'_, str>]) {
+        let length = array_length(texts);
+        self.begin(key, delimited_length(5, length));
+        self.out.begin(5, length);
+        for text in texts {
+            self.out.begin(1, delimited_length(1, text.len()));
+            self.out.delimited(1, text.as_bytes());
+        }
+    }
+
+    /// Of a `KeyValue`, all that stands before its `AnyValue` of `length` bytes.
+    fn begin(&mut self, key: &str, length: usize) {
+        self.out.begin(TAG, text_length(1, key) + delimited_length(2, length));
+        if !key.is_empty() {
+            self.out.delimited(1, key.as_bytes());
+        }
+        self.out.begin(2, length);
     }
 }
 
@@ -96,43 +158,32 @@ impl<'a, const TAG: u8> AttributeSink<'a> for KeyValues<'_, TAG> {
     }
 
     fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: SmallVec<[Cow<'a, str>; 1]>) {
-        self.general(&key.into(), &Value::Strings(texts));
+        self.strings(&key.into(), &texts);
     }
 
     #[inline(always)]
     fn int(&mut self, key: impl Into<Cow<'a, str>>, number: i64) {
-        let key = key.into();
-        let mut digits = [0; 3];
-        let is_short = match varint(number, &mut digits) {
-            Some(digits) => self.short(&key, [INT], digits),
-            None => false,
-        };
-        if !is_short {
-            self.general(&key, &Value::Int(number));
-        }
+        self.integer(&key.into(), number);
     }
 
     #[inline(always)]
     fn double(&mut self, key: impl Into<Cow<'a, str>>, number: f64) {
-        let key = key.into();
-        if !self.short(&key, [DOUBLE], &number.to_le_bytes()) {
-            self.general(&key, &Value::Double(number));
-        }
+        self.floating(&key.into(), number);
     }
 
     #[inline(always)]
     fn bool(&mut self, key: impl Into<Cow<'a, str>>, truth: bool) {
-        let key = key.into();
-        if !self.short(&key, [BOOL], &[u8::from(truth)]) {
-            self.general(&key, &Value::Bool(truth));
-        }
+        self.truth(&key.into(), truth);
     }
 }
 
-/// The varint of a number that has three bytes at most, seven bits each, the lowest first.
+fn array_length(texts: &[Cow<'_, str>]) -> usize {
+    texts.iter().map(|text| delimited_length(1, delimited_length(1, text.len()))).sum()
+}
+
+/// The varint of a number below [`FOUR_BYTES`], seven bits a byte, the lowest first.
 #[inline]
-fn varint(number: i64, digits: &mut [u8; 3]) -> Option<&[u8]> {
-    let number @ ..0x20_0000 = u64::try_from(number).ok()? else { return None };
+fn varint(number: u64, digits: &mut [u8; 3]) -> &[u8] {
     let [a, b, c, ..] = number.to_le_bytes();
     let (low, middle, high) = (a & 0x7f, (b << 1 | a >> 7) & 0x7f, (c << 2 | b >> 6) & 0x7f);
     let count = match (middle, high) {
@@ -141,14 +192,15 @@ fn varint(number: i64, digits: &mut [u8; 3]) -> Option<&[u8]> {
         _ => 3,
     };
     *digits = [low | u8::from(count > 1) << 7, middle | u8::from(count > 2) << 7, high];
-    digits.get(..count)
+    digits.get(..count).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::encode::encode_span;
+    use super::super::encode::SpanEncoder;
+    use super::*;
     use crate::exchange::{Exchange, ExchangeId, Outcome, RequestPart, ResponsePart, Transfer, Translated};
     use crate::http::{RequestHead, ResponseHead};
     use crate::metadata::NoAddresses;
@@ -195,6 +247,15 @@ mod tests {
         })
     }
 
+    #[test]
+    fn numbers_are_as_long_as_prost_makes_them() {
+        for number in (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit]).filter(|number| *number < FOUR_BYTES) {
+            let (mut digits, mut expected) = ([0; 3], Vec::new());
+            prost::encoding::encode_varint(number, &mut expected);
+            assert_eq!(varint(number, &mut digits), expected);
+        }
+    }
+
     proptest! {
         #[test]
         fn attributes_written_at_once_are_those_of_the_list(
@@ -215,10 +276,11 @@ mod tests {
             let mut seen = 0;
             builder.drafts(&exchange, &NoAddresses, &NoNames, &mut |draft| {
                 let (mut at_once, mut listed) = (Vec::new(), Vec::new());
-                encode_span(draft, &mut at_once);
+                let mut encoder = SpanEncoder::default();
+                encoder.append(draft, &mut at_once);
                 let span = draft.to_span();
                 assert!(span.attributes.len() <= count);
-                encode_span(&Draft::from(span), &mut listed);
+                encoder.append(&Draft::from(span), &mut listed);
                 assert_eq!(at_once, listed);
                 seen += 1;
             });

@@ -22,13 +22,14 @@ mod http;
 mod key_values;
 mod metrics;
 mod retry;
+mod scratch;
 mod split;
 mod tls;
 
 pub use client::OtlpExporter;
 pub(crate) use connection::{lazy_channel, metadata};
 pub use dial::Proxy;
-pub use encode::{OtlpFormat, encode_span};
+pub use encode::{OtlpFormat, SpanEncoder};
 pub(super) use envelope::OtlpEnvelope;
 pub(crate) use metrics::MetricsClient;
 pub(super) use retry::Backoff;

@@ -6,9 +6,9 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 use memchr::{memchr, memchr_iter};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::super::fields::{Kept, KeptFields, Names};
+use super::super::fields::{KeptFields, KeptLines, Names};
 use super::super::head::{RequestHead, ResponseHead, Version};
-use super::super::lines::{Folds, HELD, LineIndex, READ, Scan};
+use super::super::lines::{LineIndex, Scan, folds};
 use super::super::plain::{self, RequestLine};
 
 /// Header slots on the stack; heads with more lines are parsed again with slots on the heap.
@@ -71,16 +71,16 @@ impl Head<'_> {
 }
 
 /// A head that is whole in the bytes of one packet, with its lines, which were found with its end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Whole<'a> {
     bytes: &'a [u8],
     scan: Scan,
 }
 
 impl<'a> Whole<'a> {
-    /// The head that `bytes` begin with, if its end is among them.
-    pub(super) fn find(bytes: &'a [u8]) -> Option<Self> {
-        let scan = Scan::of(bytes)?;
+    /// The head that `bytes` begin with, if its end is among them; of its lines those with one of `names`, or all, are kept.
+    pub(super) fn find(bytes: &'a [u8], names: Option<&Names>) -> Option<Self> {
+        let scan = Scan::of(bytes, names)?;
         Some(Self { bytes: bytes.get(..scan.end)?, scan })
     }
 
@@ -91,12 +91,12 @@ impl<'a> Whole<'a> {
 
     /// What is kept and what `read` finds in its start line, if nothing about it needs a general parser: that accepts every
     /// head whose lines are not folded and that has no NUL, and no CR but before LF.
-    fn plain<T>(&self, names: Option<&Names>, read: impl Fn(&[u8]) -> Option<T>) -> Option<(Owned, T)> {
-        let Scan { headers_start, lines, carriages, .. } = &self.scan;
+    fn plain<T>(&self, read: impl Fn(&[u8]) -> Option<T>) -> Option<(Owned, T)> {
+        let Scan { headers_start, kept, folds, carriages, .. } = &self.scan;
         let (line, section) = self.bytes.split_at_checked(*headers_start)?;
         let found = read(line)?;
-        let is_plain = lines.folds() == Folds::No && count_controls(section) == *carriages;
-        is_plain.then(|| (Owned::of(line, section, lines, names), found))
+        let is_plain = !folds && count_controls(section) == *carriages;
+        is_plain.then(|| (Owned::of(line, section, kept), found))
     }
 }
 
@@ -115,7 +115,7 @@ pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool, fields: &Kept
 
 /// Parses the head of a request that is whole.
 pub(super) fn parse_whole_request(whole: &Whole<'_>, fields: &KeptFields) -> Option<RequestHead> {
-    match whole.plain(fields.of_request(), plain::request_line) {
+    match whole.plain(plain::request_line) {
         Some((head, line)) => Some(request_head(head, whole.bytes, line, true)),
         None => parse_request(whole.bytes, true, fields),
     }
@@ -123,7 +123,7 @@ pub(super) fn parse_whole_request(whole: &Whole<'_>, fields: &KeptFields) -> Opt
 
 /// Parses the head of a response that is whole.
 pub(super) fn parse_whole_response(whole: &Whole<'_>, fields: &KeptFields) -> Option<ResponseHead> {
-    match whole.plain(fields.of_response(), plain::status_line) {
+    match whole.plain(plain::status_line) {
         Some((head, line)) => response_head(head, line, true),
         None => parse_response(whole.bytes, true, fields),
     }
@@ -213,18 +213,14 @@ fn status_line(bytes: &[u8]) -> Option<(u16, u8)> {
 struct Owned {
     bytes: Box<[u8]>,
     headers_start: u32,
-    lines: LineIndex<HELD>,
+    lines: LineIndex,
 }
 
 impl Owned {
-    /// The start line and the header lines of `section` with one of `names`.
-    fn of(start_line: &[u8], section: &[u8], lines: &LineIndex<READ>, names: Option<&Names>) -> Self {
-        let headers_start = number(start_line.len());
-        let (bytes, lines) = match names {
-            Some(names) => Kept::of(section, lines, names).behind(start_line),
-            None => ([start_line, section].concat().into(), LineIndex::of(section)),
-        };
-        Self { bytes, headers_start, lines }
+    /// The start line and what is kept of `section`.
+    fn of(start_line: &[u8], section: &[u8], kept: &KeptLines) -> Self {
+        let (bytes, lines) = kept.behind(start_line, section);
+        Self { bytes, headers_start: number(start_line.len()), lines }
     }
 }
 
@@ -232,13 +228,12 @@ impl Owned {
 struct Copied {
     bytes: Vec<u8>,
     headers_start: usize,
-    lines: LineIndex<READ>,
 }
 
 impl Copied {
     fn keep(&self, names: Option<&Names>) -> Owned {
         let (line, section) = self.bytes.split_at_checked(self.headers_start).unwrap_or_default();
-        Owned::of(line, section, &self.lines, names)
+        Owned::of(line, section, &KeptLines::of(section, names))
     }
 }
 
@@ -249,7 +244,6 @@ fn parse<T>(bytes: &[u8], complete: bool, read: impl Fn(&[u8]) -> Option<T>) -> 
         return Some((head, found));
     }
     blank_controls(&mut head.bytes);
-    head.lines = LineIndex::of(head.bytes.get(head.headers_start..).unwrap_or_default());
     read(&head.bytes).map(|found| (head, found))
 }
 
@@ -294,12 +288,10 @@ fn copy(bytes: &[u8], complete: bool) -> Option<Copied> {
         copied
     };
     let start = start_line_end(&copied);
-    let mut index = LineIndex::of(copied.get(start..).unwrap_or_default());
-    if index.folds() == Folds::Some {
+    if folds(copied.get(start..).unwrap_or_default()) {
         unfold(&mut copied);
-        index = LineIndex::of(copied.get(start..).unwrap_or_default());
     }
-    Some(Copied { bytes: copied, headers_start: start, lines: index })
+    Some(Copied { bytes: copied, headers_start: start })
 }
 
 /// Replaces each obs-fold by spaces (RFC 9112 §5.2), so that a line is a line. The start line is never folded.
@@ -390,10 +382,12 @@ mod tests {
             let some = KeptFields::these(["host", "b3"], ["a"]);
             for line in [request, status] {
                 let text = format!("{line}\n{lines}{ending}{more}");
-                let whole = Whole::find(text.as_bytes()).expect("it has an empty line");
-                prop_assert_eq!(Some(whole.bytes().len()), find_end(text.as_bytes(), 0));
+                let find = |names| Whole::find(text.as_bytes(), names).expect("it has an empty line");
                 for fields in [&KeptFields::All, &some] {
+                    let whole = find(fields.of_request());
+                    prop_assert_eq!(Some(whole.bytes().len()), find_end(text.as_bytes(), 0));
                     prop_assert_eq!(parse_whole_request(&whole, fields), parse_request(whole.bytes(), true, fields));
+                    let whole = find(fields.of_response());
                     prop_assert_eq!(parse_whole_response(&whole, fields), parse_response(whole.bytes(), true, fields));
                 }
             }

@@ -256,9 +256,10 @@ impl Stream {
         self.held_mark = mark;
         self.held_packets = 0;
         self.held_last = mark.at;
-        if let Some(whole) = Whole::find(rest).filter(|whole| whole.bytes().len() <= at.limits.max_head_bytes) {
-            let after = self.complete(&Head::Whole(whole), &mark, sink);
-            return (empty + whole.bytes().len(), after);
+        let whole = self.role.and_then(|role| Whole::find(rest, sink.fields().of(role)));
+        if let Some(whole) = whole.filter(|whole| whole.bytes().len() <= at.limits.max_head_bytes) {
+            let length = whole.bytes().len();
+            return (empty + length, self.complete(&Head::Whole(whole), &mark, sink));
         }
         self.state = State::Head;
         let (used, after) = self.go_on(rest, &At { mark: &mark, ..*at }, sink);
