@@ -35,7 +35,8 @@ pub struct RequestHead {
     pub(super) headers_start: u32,
     pub(super) version: Version,
     pub(super) complete: bool,
-    pub(super) digest: u128,
+    /// High and low half: as one number it would have to stand on a boundary of 16 bytes.
+    pub(super) digest: [u64; 2],
     pub(super) lines: LineIndex,
 }
 
@@ -98,8 +99,9 @@ impl RequestHead {
 
     /// XXH3-128 of the first 4 KiB of the whole head with all its lines: a head that some views have cut further on is still
     /// the same.
-    pub const fn digest(&self) -> u128 {
-        self.digest
+    pub fn digest(&self) -> u128 {
+        let [high, low] = self.digest;
+        u128::from(high) << 64 | u128::from(low)
     }
 }
 

@@ -183,7 +183,7 @@ impl<S> Streams<S> {
     }
 
     /// Bytes held.
-    pub(super) const fn pending_bytes(&self) -> usize {
+    pub(super) fn pending_bytes(&self) -> usize {
         self.up.pending.bytes() + self.down.pending.bytes()
     }
 

@@ -37,7 +37,8 @@ pub(super) struct Half {
     doubted: Option<SequenceNumber>,
     fin: Option<Fin>,
     ended: bool,
-    loss: Option<Loss>,
+    /// Boxed, because most never have one.
+    loss: Option<Box<Loss>>,
     /// Losses before the first data.
     losses: u8,
     /// The interface that showed the first data; copies seen on others are no retransmissions.
@@ -313,20 +314,21 @@ impl Half {
         if self.ended {
             return None;
         }
-        if self.loss.is_some_and(|loss| loss.until.is_after(self.next)) {
-            return self.loss.map(|loss| loss.deadline);
+        if let Some(loss) = self.loss.as_ref().filter(|loss| loss.until.is_after(self.next)) {
+            return Some(loss.deadline);
         }
         let until = self.acknowledged.map(|number| self.believable(number));
         self.loss = match until {
-            Some(until) if self.is_known() && until.is_after(self.next) => Some(Loss { until, deadline }),
+            Some(until) if self.is_known() && until.is_after(self.next) => Some(Box::new(Loss { until, deadline })),
             _ => None,
         };
-        self.loss.map(|loss| loss.deadline)
+        self.loss.as_ref().map(|loss| loss.deadline)
     }
 
     /// The loss that is certain at `now`.
     pub(super) fn certain_loss(&self, now: Timestamp) -> Option<SequenceNumber> {
         self.loss
+            .as_ref()
             .filter(|loss| !self.ended && loss.deadline <= now && loss.until.is_after(self.next))
             .map(|loss| loss.until)
     }

@@ -23,9 +23,13 @@ const RUN_OVERHEAD: usize = 2 * size_of::<Held>();
 
 /// Held runs, sorted by sequence number, none overlapping another. The first copy of a byte wins.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct Pending(Option<Box<Runs>>);
+
+/// Boxed, because nearly all connections hold nothing nearly always.
+#[derive(Clone, Debug, Default)]
+struct Runs {
     runs: Vec<Held>,
-    held_bytes: usize,
+    bytes: usize,
 }
 
 /// What became of a run that should be held.
@@ -42,9 +46,9 @@ impl Pending {
     pub(super) fn insert(&mut self, mark: Mark, bytes: &[u8], length: u32) -> Inserted {
         let mut inserted = Inserted::Known;
         let (mut start, end) = (mark.sequence, mark.sequence.advance(length));
-        let mut index = self.runs.partition_point(|run| !run.end().is_after(start));
+        let mut index = self.runs().partition_point(|run| !run.end().is_after(start));
         while start.is_before(end) {
-            let Some(run) = self.runs.get(index) else {
+            let Some(run) = self.runs().get(index) else {
                 self.put(index, mark, start, bytes, end);
                 return Inserted::New;
             };
@@ -65,40 +69,42 @@ impl Pending {
 
     /// Takes out the first run.
     pub(super) fn pop(&mut self) -> Option<Held> {
-        if self.runs.is_empty() {
-            return None;
-        }
-        let run = self.runs.remove(0);
-        self.held_bytes -= run.bytes.len() + RUN_OVERHEAD;
-        if self.runs.is_empty() {
-            self.runs = Vec::new();
+        let held = self.0.as_deref_mut()?;
+        let run = held.runs.remove(0);
+        held.bytes -= run.bytes.len() + RUN_OVERHEAD;
+        if held.runs.is_empty() {
+            self.0 = None;
         }
         Some(run)
     }
 
     /// The first run's place and length.
     pub(super) fn first(&self) -> Option<(&Mark, u32)> {
-        self.runs.first().map(|run| (&run.mark, run.length))
+        self.runs().first().map(|run| (&run.mark, run.length))
     }
 
     /// Bytes of the stream that the runs stand for, with what the snap length cut.
     pub(super) fn stream_bytes(&self) -> u64 {
-        self.runs.iter().map(|run| u64::from(run.length)).sum()
+        self.runs().iter().map(|run| u64::from(run.length)).sum()
     }
 
     /// Where the last run ends.
     pub(super) fn end(&self) -> Option<SequenceNumber> {
-        self.runs.last().map(Held::end)
+        self.runs().last().map(Held::end)
     }
 
     /// Runs held.
     pub(super) fn len(&self) -> usize {
-        self.runs.len()
+        self.runs().len()
     }
 
     /// Bytes held, with what it takes to hold them.
-    pub(super) const fn bytes(&self) -> usize {
-        self.held_bytes
+    pub(super) fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |held| held.bytes)
+    }
+
+    fn runs(&self) -> &[Held] {
+        self.0.as_ref().map_or(&[], |held| &held.runs)
     }
 
     fn put(&mut self, index: usize, mark: Mark, start: SequenceNumber, bytes: &[u8], end: SequenceNumber) {
@@ -106,8 +112,9 @@ impl Pending {
         let length = distance(end, start);
         let bytes = bytes.get(skip..).unwrap_or_default();
         let bytes = bytes.get(..length as usize).unwrap_or(bytes).to_vec();
-        self.held_bytes += bytes.len() + RUN_OVERHEAD;
-        self.runs.insert(index, Held { mark: Mark { sequence: start, ..mark }, bytes, length });
+        let held = self.0.get_or_insert_default();
+        held.bytes += bytes.len() + RUN_OVERHEAD;
+        held.runs.insert(index, Held { mark: Mark { sequence: start, ..mark }, bytes, length });
     }
 }
 

@@ -52,7 +52,7 @@ pub struct Pairing {
     has_answered: bool,
     /// The answered exchange that still has to be proven; it was before all that are open.
     held: Option<Box<Held>>,
-    /// Bytes of the heads of `open`.
+    /// Bytes of the heads and answers of `open`.
     head_bytes: usize,
 }
 
@@ -65,7 +65,8 @@ struct Open {
     receiving: Receiving,
     /// A loss hides where it ends.
     is_cut: bool,
-    answer: Option<Answer>,
+    /// Boxed, so that a request that waits takes no room for it.
+    answer: Option<Box<Answer>>,
     incomplete: bool,
     /// Whether it is a request at all.
     standing: Standing,
@@ -348,13 +349,13 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             return;
         };
         first.incomplete |= !head.is_complete();
-        self.pairing.head_bytes += head.bytes().len();
-        first.answer = Some(Answer {
+        self.pairing.head_bytes += size_of::<Answer>() + head.bytes().len();
+        first.answer = Some(Box::new(Answer {
             head,
             sequence: mark.sequence,
             transfer: Transfer { first_byte: mark.at, last_byte: mark.at, ..Transfer::default() },
             receiving: Receiving::Going,
-        });
+        }));
     }
 
     fn transfer(&mut self, role: Role, wire: u64, body: u64, packets: u32, at: Timestamp) {

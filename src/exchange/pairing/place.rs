@@ -1,6 +1,6 @@
 //! A response's sequence and acknowledgement numbers → the one open request that it can answer, or none.
 
-use super::{Burst, Hidden, Open, Pairing, Response, modulo};
+use super::{Answer, Burst, Hidden, Open, Pairing, Response, modulo};
 use crate::http::Standing;
 use crate::packet::SequenceNumber;
 use crate::tcp::{Mark, Origin};
@@ -110,9 +110,10 @@ impl Pairing {
 }
 
 impl Open {
-    /// Bytes of its heads.
+    /// Bytes of its heads and its answer.
     pub(super) fn head_bytes(&self) -> usize {
-        self.head.bytes().len() + self.answer.as_ref().map_or(0, |answer| answer.head.bytes().len())
+        self.head.bytes().len()
+            + self.answer.as_ref().map_or(0, |answer| size_of::<Answer>() + answer.head.bytes().len())
     }
 
     /// Whether its answer ends HTTP on the connection: no other request was under way.

@@ -140,9 +140,14 @@ fn request_head(head: Owned, whole: &[u8], line: RequestLine, complete: bool) ->
         headers_start,
         version: line.version,
         complete,
-        digest: xxh3_128(whole.get(..DIGESTED).unwrap_or(whole)),
+        digest: halves(xxh3_128(whole.get(..DIGESTED).unwrap_or(whole))),
         bytes,
     }
+}
+
+fn halves(number: u128) -> [u64; 2] {
+    let [a, b, c, d, e, f, g, h, low @ ..] = number.to_be_bytes();
+    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(low)]
 }
 
 fn request_line(bytes: &[u8]) -> Option<RequestLine> {

@@ -44,7 +44,7 @@ pub(super) struct Stream {
     tally: Tally,
     looks: u32,
     /// A loss from the time when it was not known what this direction carries.
-    unreported_loss: Option<(Lost, Mark)>,
+    unreported_loss: Option<Box<(Lost, Mark)>>,
     /// The present response answers a request that was not seen: HEAD perhaps, and then there is no body, whatever the
     /// head says. A response that provably begins in the body shows that it was.
     doubt: Doubt,
@@ -155,7 +155,8 @@ impl Stream {
 
     /// Bytes allocated.
     pub(super) const fn heap_bytes(&self) -> usize {
-        self.held.capacity()
+        let early = if self.unreported_loss.is_some() { size_of::<(Lost, Mark)>() } else { 0 };
+        self.held.capacity() + early
     }
 
     /// What this direction carries, once it is known.

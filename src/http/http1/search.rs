@@ -85,13 +85,14 @@ impl Stream {
                 self.looks = 0;
                 sink.message(Message::Lost(role, lost), mark);
             }
-            None => self.unreported_loss = Some((lost, *mark)),
+            None => self.unreported_loss = Some(Box::new((lost, *mark))),
         }
     }
 
     pub(super) fn report_early_loss(&mut self, sink: &mut impl MessageSink) {
         let Some(role) = self.role else { return };
-        if let Some((lost, mark)) = self.unreported_loss.take() {
+        if let Some(loss) = self.unreported_loss.take() {
+            let (lost, mark) = *loss;
             sink.message(Message::Lost(role, lost), &mark);
         }
     }
