@@ -274,3 +274,34 @@ fn whose_answer_cannot_be_told_did_not_fail() {
     let asked = Conversation::new().client(request(0)).client(request(1)).rst(Side::Server);
     assert_eq!(say(&run(&asked.frames).0), ["GET /0 - !", "GET /1 - !"]);
 }
+
+#[test]
+fn who_goes_on_before_its_answer_has_come_did_not_wait_for_it() {
+    let burst = Conversation::new().client(request(0)).client(request(1));
+    // The answer to the first fits the second to the byte; it is still on its way when the client asks again.
+    let asked = burst.raw(Side::Server, 0, support::ACK, response(0).as_bytes()).client(request(2));
+    let answered = asked.taken(Side::Server, response(0).len()).server(response(1));
+    assert_eq!(say(&run(&answered.frames[1..]).0), ["GET /1 - !", "GET /2 - !"]);
+    let goes_on = answered.client(request(3)).server(response(2));
+    assert_eq!(say(&run(&goes_on.frames[1..]).0), ["GET /1 - !", "GET /2 - !", "GET /3 - !"]);
+}
+
+#[test]
+fn who_goes_on_before_its_answer_has_come_did_not_wait_before_either() {
+    // As above, but the capture shows the end of the answer before, and the client had received just this.
+    let burst = Conversation::new().client(request(8)).client(request(0));
+    let joined = burst.server(response(8)).client(request(1));
+    let asked = joined.raw(Side::Server, 0, support::ACK, response(0).as_bytes()).client(request(2));
+    let answered = asked.taken(Side::Server, response(0).len()).server(response(1));
+    assert_eq!(say(&run(&answered.frames[2..]).0), ["GET /1 - !", "GET /2 - !"]);
+}
+
+#[test]
+fn who_once_went_on_before_its_answer_had_come_is_not_believed_to_wait_after_a_loss() {
+    let asked = Conversation::new().handshake().client(request(0));
+    let asked = asked.raw(Side::Server, 0, support::ACK, response(0).as_bytes()).client(request(1));
+    let answered = asked.taken(Side::Server, response(0).len()).server(response(1));
+    let again = answered.client(request(2)).client(request(3)).server(response(2)).wait(300_000_000);
+    let goes_on = again.client(request(4)).server(response(3)).client(request(5)).server(response(4));
+    assert_eq!(say(&without(&[7, 8], &goes_on)), ["GET /0 210", "GET /1 211", "GET /4 - !", "GET /5 - !"]);
+}

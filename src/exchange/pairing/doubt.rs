@@ -7,6 +7,7 @@
 //!
 //! - The next response was begun when its sender had received no more: it is the next of the burst, so the client does not
 //!   wait, and the answer is not known to be this request's.
+//! - A client that asks again before it has received the whole answer, or twice at once, does not wait either.
 //! - A server that had received more answers something newer: no burst was under way, as far as numbers can tell.
 //!
 //! So one answered exchange is held back, for [`PATIENCE`] at most. When it goes without proof it is marked incomplete. After
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use super::{Open, Pairer, Pairing};
 use crate::exchange::{ExchangeSink, Outcome};
-use crate::http::Opening;
+use crate::http::{Opening, Standing};
 use crate::packet::SequenceNumber;
 use crate::tcp::{Flow, Mark, Origin, Past};
 use crate::time::Timestamp;
@@ -74,7 +75,12 @@ impl Pairing {
 
     /// Looks at a request that begins at `mark`: whether its client had received just the responses that were seen, and
     /// nothing is missing between it and what they answered; and what it tells of the exchange that is held back.
-    pub(super) fn note_turn(&mut self, mark: &Mark, opening: Opening, flow: &Flow) -> (Opening, Option<Finding>) {
+    pub(super) fn note_turn(
+        &mut self,
+        mark: &Mark,
+        (standing, opening): (Standing, Opening),
+        flow: &Flow,
+    ) -> (Opening, Option<Finding>) {
         if self.trust == Trust::Unseen {
             let may_be_late = flow.origin == Origin::Joined && flow.past == Past::Unknown;
             self.trust = if may_be_late { Trust::Doubtful } else { Trust::Sure };
@@ -82,18 +88,23 @@ impl Pairing {
         let goes_on = std::mem::replace(&mut self.unbroken, true);
         let had_just_this = self.response_end.is_some() && self.response_end == mark.acknowledgement;
         let opening = if goes_on && had_just_this { Opening::InStep } else { opening };
-        let Some(held) = &mut self.held else { return (opening, None) };
-        if opening == Opening::InStep || held.is_followed {
-            held.is_followed = true;
-            return (opening, None);
-        }
         let had_less = matches!(
             (self.response_end, mark.acknowledgement),
             (Some(end), Some(received)) if end.is_after(received)
         );
+        if had_less && standing == Standing::Sure {
+            self.pipelines(flow.origin);
+        }
+        let Some(held) = &mut self.held else { return (opening, None) };
+        if had_less {
+            return (opening, Some(Finding::Refuted));
+        }
+        if opening == Opening::InStep || held.is_followed {
+            held.is_followed = true;
+            return (opening, None);
+        }
         // What was lost before it may hold the turn that the next response answers.
-        let finding = if had_less { Some(Finding::Refuted) } else { goes_on.then_some(Finding::Undecided) };
-        (opening, finding)
+        (opening, goes_on.then_some(Finding::Undecided))
     }
 
     /// Requests were lost, or what was read was none.

@@ -96,7 +96,7 @@ impl Pairing {
     }
 
     /// The client does not wait for answers.
-    fn pipelines(&mut self, origin: Origin) {
+    pub(super) fn pipelines(&mut self, origin: Origin) {
         self.loss.pipelines = true;
         if origin == Origin::Joined || self.loss.requests != Hidden::Never {
             // Requests that were not captured may be under way as well: whose responses come next nobody can tell.
