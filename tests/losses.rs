@@ -305,3 +305,17 @@ fn who_once_went_on_before_its_answer_had_come_is_not_believed_to_wait_after_a_l
     let goes_on = again.client(request(4)).server(response(3)).client(request(5)).server(response(4));
     assert_eq!(say(&without(&[7, 8], &goes_on)), ["GET /0 210", "GET /1 211", "GET /4 - !", "GET /5 - !"]);
 }
+
+#[test]
+fn a_turn_with_a_loss_in_it_proves_nothing() {
+    // The loss is within the body of the answer before it, or within its head.
+    for length in [38, 20] {
+        let answer = response(0);
+        let (first, second) = answer.split_at(length);
+        let asked = Conversation::new().handshake().client(request(0)).server(first).client(request(1));
+        // The server has both when it ends its first answer: its next one fits the third to the byte.
+        let asked = asked.server(second).ack(Side::Client).wait(300_000_000).client(request(2));
+        let answered = asked.server(response(1)).server(response(2)).ack(Side::Client);
+        assert_eq!(say(&without(&[5], &answered)), ["GET /0 210", "GET /2 - !"], "{length}");
+    }
+}

@@ -116,7 +116,8 @@ impl Pairing {
 
     /// A response fits the first open exchange: together with the one before it, it makes a turn.
     pub(super) fn note_answered(&mut self) {
-        let makes_turn = std::mem::replace(&mut self.has_answered, true);
+        // The head of an answer to a request from before a loss may end after it.
+        let makes_turn = std::mem::replace(&mut self.has_answered, self.unbroken);
         if makes_turn
             && self.trust == Trust::Doubtful
             && self.open.front().is_some_and(|first| first.opening == Opening::InStep)
