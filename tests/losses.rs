@@ -319,3 +319,22 @@ fn a_turn_with_a_loss_in_it_proves_nothing() {
         assert_eq!(say(&without(&[5], &answered)), ["GET /0 210", "GET /2 - !"], "{length}");
     }
 }
+
+#[test]
+fn an_answer_from_a_server_that_had_received_more_shows_that_its_client_does_not_wait() {
+    let asked = Conversation::new().handshake().client(request(0)).client(request(1)).server(response(0));
+    let answered = asked.wait(300_000_000).client(request(2)).server(response(1));
+    assert_eq!(say(&without(&[4], &answered)), ["GET /0 - !", "GET /2 - !"]);
+    // The same after a join, when the answer before is held back.
+    let joined = Conversation::new().client(request(0)).client(request(1)).server(response(0));
+    let again = joined.client(request(2)).client(request(3)).server(response(1)).wait(300_000_000).close();
+    assert_eq!(say(&without(&[0, 4], &again)), ["GET /1 - !", "GET /2 - !"]);
+}
+
+#[test]
+fn an_answer_from_a_server_that_had_not_received_it_shows_that_its_client_does_not_wait() {
+    let asked = Conversation::new().client(request(8)).raw(Side::Client, 0, support::ACK, request(0).as_bytes());
+    let asked = asked.server(response(8)).taken(Side::Client, request(0).len());
+    let answered = asked.client(request(1)).server(response(0));
+    assert_eq!(say(&run(&answered.frames[1..]).0), ["GET /0 - !", "GET /1 - !"]);
+}

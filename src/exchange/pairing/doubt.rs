@@ -7,7 +7,8 @@
 //!
 //! - The next response was begun when its sender had received no more: it is the next of the burst, so the client does not
 //!   wait, and the answer is not known to be this request's.
-//! - A client that asks again before it has received the whole answer, or twice at once, does not wait either.
+//! - A client that asks again before it has received the whole answer, or twice at once, does not wait either; nor does one
+//!   that gets, where the answer to a request would begin, what a server began that had not received just this request.
 //! - A server that had received more answers something newer: no burst was under way, as far as numbers can tell.
 //!
 //! So one answered exchange is held back, for [`PATIENCE`] at most. When it goes without proof it is marked incomplete. After
@@ -18,7 +19,6 @@ use std::time::Duration;
 use super::{Open, Pairer, Pairing};
 use crate::exchange::{ExchangeSink, Outcome};
 use crate::http::{Opening, Standing};
-use crate::packet::SequenceNumber;
 use crate::tcp::{Flow, Mark, Origin, Past};
 use crate::time::Timestamp;
 
@@ -41,8 +41,6 @@ pub(super) enum Trust {
 #[derive(Debug)]
 pub(super) struct Held {
     open: Open,
-    /// What the server had received when it began the answer.
-    received: Option<SequenceNumber>,
     /// When it is waited for no longer.
     until: Timestamp,
     retransmits: u32,
@@ -135,15 +133,13 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         let answered = open.answer.as_ref().map_or(open.transfer.last_byte, |answer| answer.transfer.last_byte);
         let until = answered.max(open.transfer.last_byte).saturating_add(PATIENCE);
         let retransmits = self.retransmits_of(&open);
-        let (received, is_followed) = (self.pairing.answered_to, open.opening == Opening::InStep);
-        self.pairing.held = Some(Box::new(Held { open, received, until, retransmits, is_followed }));
+        let is_followed = open.opening == Opening::InStep;
+        self.pairing.held = Some(Box::new(Held { open, until, retransmits, is_followed }));
     }
 
-    /// Looks at a final response that begins at `mark`: it tells whose the one before it was.
-    pub(super) fn settle_held(&mut self, mark: &Mark) {
-        let Some(held) = &self.pairing.held else { return };
-        let is_next_of_burst = mark.acknowledgement.is_some() && mark.acknowledgement == held.received;
-        self.release(if is_next_of_burst { Finding::Refuted } else { Finding::Proven });
+    /// A final response begins, and was looked at: it tells whose the one before it was.
+    pub(super) fn settle_held(&mut self) {
+        self.release(if self.pairing.loss.pipelines { Finding::Refuted } else { Finding::Proven });
     }
 
     /// Time has come to `now`: what was held back for long goes.
