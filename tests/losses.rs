@@ -338,3 +338,32 @@ fn an_answer_from_a_server_that_had_not_received_it_shows_that_its_client_does_n
     let answered = asked.client(request(1)).server(response(0));
     assert_eq!(say(&run(&answered.frames[1..]).0), ["GET /0 - !", "GET /1 - !"]);
 }
+
+#[test]
+fn an_answer_that_breaks_off_after_a_join_may_be_another_s() {
+    let burst = Conversation::new().client(request(0)).client(request(1));
+    let broken = burst.server("HTTP/1.1 210 X\r\nContent-Length: 30\r\n\r\nabc");
+    let said = |conversation: Conversation| say(&run(&conversation.frames[1..]).0);
+    assert_eq!(said(broken.clone().fin(Side::Server)), ["GET /1 210 response_incomplete !"]);
+    assert_eq!(said(broken.clone().rst(Side::Server)), ["GET /1 210 connection_reset !"]);
+    assert_eq!(said(broken.close()), ["GET /1 210 response_incomplete !"]);
+}
+
+#[test]
+fn who_asks_twice_at_once_after_an_answer_may_have_done_so_before_it() {
+    let asked = Conversation::new().client(request(0)).client(request(1)).server(response(0));
+    let again = asked.client(request(2)).client(request(3)).server(response(1)).server(response(2));
+    assert_eq!(say(&run(&again.frames[1..]).0), ["GET /1 - !", "GET /2 - !", "GET /3 - !"]);
+}
+
+#[test]
+fn a_request_that_the_server_had_not_received_when_it_ended_an_answer_is_in_doubt() {
+    let answer = response(8);
+    let (first, second) = answer.split_at(20);
+    let asked = Conversation::new().client(request(8)).server(first);
+    // The server has not received it when it ends its answer to the one before.
+    let asked = asked.raw(Side::Client, 0, support::ACK, request(0).as_bytes());
+    let asked = asked.server(second).taken(Side::Client, request(0).len());
+    let answered = asked.client(request(1)).server(response(0));
+    assert_eq!(say(&run(&answered.frames[2..]).0), ["GET /0 - !", "GET /1 210 !"]);
+}
