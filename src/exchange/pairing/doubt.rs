@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::{Open, Pairer, Pairing};
 use crate::exchange::{ExchangeSink, Outcome};
-use crate::http::{Opening, Standing};
+use crate::http::Opening;
 use crate::tcp::{Flow, Mark, Origin, Past};
 use crate::time::Timestamp;
 
@@ -73,12 +73,7 @@ impl Pairing {
 
     /// Looks at a request that begins at `mark`: whether its client had received just the responses that were seen, and
     /// nothing is missing between it and what they answered; and what it tells of the exchange that is held back.
-    pub(super) fn note_turn(
-        &mut self,
-        mark: &Mark,
-        (standing, opening): (Standing, Opening),
-        flow: &Flow,
-    ) -> (Opening, Option<Finding>) {
+    pub(super) fn note_turn(&mut self, mark: &Mark, opening: Opening, flow: &Flow) -> (Opening, Option<Finding>) {
         if self.trust == Trust::Unseen {
             let may_be_late = flow.origin == Origin::Joined && flow.past == Past::Unknown;
             self.trust = if may_be_late { Trust::Doubtful } else { Trust::Sure };
@@ -90,7 +85,7 @@ impl Pairing {
             (self.response_end, mark.acknowledgement),
             (Some(end), Some(received)) if end.is_after(received)
         );
-        if had_less && standing == Standing::Sure {
+        if had_less {
             self.pipelines(flow.origin);
         }
         let Some(held) = &mut self.held else { return (opening, None) };

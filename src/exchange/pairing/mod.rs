@@ -284,7 +284,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         }
         self.pairing.client = Some(self.direction);
         self.request_done();
-        let (opening, finding) = self.pairing.note_turn(mark, (standing, opening), self.flow);
+        let (opening, finding) = self.pairing.note_turn(mark, opening, self.flow);
         if let Some(finding) = finding {
             self.release(finding);
         }

@@ -92,7 +92,7 @@ impl Pairing {
     pub(super) fn note_response(&mut self, mark: &Mark, origin: Origin) {
         let is_next_of_burst = mark.acknowledgement.is_some() && self.answered_to == mark.acknowledgement;
         let begins_at = self.interim_start.unwrap_or(mark.sequence);
-        let is_out_of_turn = |open: &Open| open.answer.is_none() && open.was_out_of_turn(mark, begins_at);
+        let is_out_of_turn = |open: &Open| open.was_out_of_turn(mark, begins_at);
         if !self.loss.pipelines && (is_next_of_burst || self.open.iter().any(is_out_of_turn)) {
             self.pipelines(origin);
         }
