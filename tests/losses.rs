@@ -367,3 +367,18 @@ fn a_request_that_the_server_had_not_received_when_it_ended_an_answer_is_in_doub
     let answered = asked.client(request(1)).server(response(0));
     assert_eq!(say(&run(&answered.frames[2..]).0), ["GET /0 - !", "GET /1 210 !"]);
 }
+
+#[test]
+fn an_answer_is_in_doubt_when_what_follows_it_was_lost() {
+    let burst = Conversation::new().client(request(0)).client(request(1)).server(response(0)).server(response(1));
+    let asked = burst.clone().client(request(2)).server(response(2));
+    let asked = asked.client(request(3)).server(response(3)).wait(300_000_000).close();
+    // The next request shows that the client had received more, and the one after it as well.
+    assert_eq!(say(&without(&[0, 3], &asked)), ["GET /1 210 !", "GET /2 212", "GET /3 213"]);
+    assert_eq!(say(&without(&[0, 3, 4, 5], &asked)), ["GET /1 210 !", "GET /3 213"]);
+    assert_eq!(say(&without(&[0, 3, 4], &asked)), ["GET /1 210 !", "GET /3 213"]);
+    // The next answer shows that another was lost.
+    let uploads = burst.client("POST /2 HTTP/1.1\r\nContent-Length: 4\r\n\r\n").client("abcd").server(response(2));
+    let uploads = uploads.ack(Side::Client).wait(300_000_000).close();
+    assert_eq!(say(&without(&[0, 3, 4], &uploads)), ["GET /1 210 !"]);
+}

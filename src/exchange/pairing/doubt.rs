@@ -92,12 +92,12 @@ impl Pairing {
         if had_less {
             return (opening, Some(Finding::Refuted));
         }
-        if opening == Opening::InStep || held.is_followed {
+        if had_just_this && opening == Opening::InStep || held.is_followed {
             held.is_followed = true;
             return (opening, None);
         }
-        // What was lost before it may hold the turn that the next response answers.
-        (opening, goes_on.then_some(Finding::Undecided))
+        // What was lost may hold the turn that the next response answers.
+        (opening, Some(Finding::Undecided))
     }
 
     /// Requests were lost, or what was read was none.
@@ -132,9 +132,15 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         self.pairing.held = Some(Box::new(Held { open, until, retransmits, is_followed }));
     }
 
-    /// A final response begins, and was looked at: it tells whose the one before it was.
-    pub(super) fn settle_held(&mut self) {
-        self.release(if self.pairing.loss.pipelines { Finding::Refuted } else { Finding::Proven });
+    /// A final response begins at `mark`, and was looked at: it tells whose the one before it was, if it is the next.
+    pub(super) fn settle_held(&mut self, mark: &Mark) {
+        let begins_at = self.pairing.interim_start.unwrap_or(mark.sequence);
+        self.release(match self.pairing.loss.pipelines {
+            true => Finding::Refuted,
+            false if self.pairing.response_end == Some(begins_at) => Finding::Proven,
+            // What was lost between them may be the next of a burst.
+            false => Finding::Undecided,
+        });
     }
 
     /// Time has come to `now`: what was held back for long goes.
