@@ -353,7 +353,18 @@ fn an_answer_that_breaks_off_after_a_join_may_be_another_s() {
 fn who_asks_twice_at_once_after_an_answer_may_have_done_so_before_it() {
     let asked = Conversation::new().client(request(0)).client(request(1)).server(response(0));
     let again = asked.client(request(2)).client(request(3)).server(response(1)).server(response(2));
-    assert_eq!(say(&run(&again.frames[1..]).0), ["GET /1 - !", "GET /2 - !", "GET /3 - !"]);
+    let told = ["GET /1 - !", "GET /2 - !", "GET /3 - !"];
+    assert_eq!(say(&run(&again.frames[1..]).0), told);
+    assert_eq!(say(&run(&again.frames[1..5]).0), told, "whatever comes then");
+}
+
+#[test]
+fn a_request_after_an_answer_of_which_the_end_was_lost_is_in_doubt() {
+    // What was lost may hold the answer to the second: the next fits the third to the byte.
+    let burst = Conversation::new().client(request(0)).client(request(1));
+    let answered = burst.server("HTTP/1.1 210 X\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").server("0\r\n\r\n");
+    let asked = answered.ack(Side::Client).wait(300_000_000).client(request(2)).server(response(1));
+    assert_eq!(say(&without(&[0, 3], &asked)), ["GET /1 210 !", "GET /2 211 !"]);
 }
 
 #[test]
@@ -369,6 +380,12 @@ fn a_request_that_the_server_had_not_received_when_it_ended_an_answer_is_in_doub
 }
 
 #[test]
+fn an_early_answer_to_a_client_that_goes_on_with_just_this_is_no_doubt() {
+    let asked = Conversation::new().client("POST /0 HTTP/1.1\r\nContent-Length: 6\r\n\r\nabc").server(response(0));
+    assert_eq!(say(&run(&asked.client("def").client(request(1)).frames).0), ["POST /0 210", "GET /1 - !"]);
+}
+
+#[test]
 fn an_answer_is_in_doubt_when_what_follows_it_was_lost() {
     let burst = Conversation::new().client(request(0)).client(request(1)).server(response(0)).server(response(1));
     let asked = burst.clone().client(request(2)).server(response(2));
@@ -381,4 +398,27 @@ fn an_answer_is_in_doubt_when_what_follows_it_was_lost() {
     let uploads = burst.client("POST /2 HTTP/1.1\r\nContent-Length: 4\r\n\r\n").client("abcd").server(response(2));
     let uploads = uploads.ack(Side::Client).wait(300_000_000).close();
     assert_eq!(say(&without(&[0, 3, 4], &uploads)), ["GET /1 210 !"]);
+}
+
+#[test]
+fn a_turn_with_a_lost_answer_in_it_proves_nothing() {
+    let burst = Conversation::new().client(request(0)).client(request(1)).client(request(2)).server(response(0));
+    // The client has the second answer when it goes on; the third fits the fourth request to the byte.
+    let asked = burst.server(response(1)).client(request(3)).server(response(2));
+    assert_eq!(say(&without(&[0, 1, 4], &asked)), ["GET /2 210 !", "GET /3 212 !"]);
+}
+
+#[test]
+fn what_shows_that_a_client_does_not_wait_may_come_after_a_lost_answer() {
+    let begun = Conversation::new().client(request(8)).client(request(0)).server(response(8)).client(request(1));
+    let answered = begun.server(response(0)).server(response(1)).client(request(2));
+    let again = answered.client(request(3)).server(response(2)).ack(Side::Client);
+    assert_eq!(say(&without(&[0, 1, 5, 7], &again)), ["GET /1 - !", "GET /2 - !"]);
+}
+
+#[test]
+fn requests_that_were_lost_later_put_no_answer_to_earlier_ones_in_doubt() {
+    let asked = Conversation::new().handshake().client(request(0)).client(request(1)).client(request(2));
+    let answered = asked.server(response(0)).server(response(1)).server(response(2)).ack(Side::Client);
+    assert_eq!(say(&without(&[5], &answered)), ["GET /0 210", "GET /1 211"]);
 }
