@@ -209,24 +209,60 @@ fn with_loss_what_was_captured_and_can_be_placed_is_emitted() {
     });
 }
 
-/// A conversation in bursts of at most `most` requests, each answered before the next; request `n` is answered with status
-/// 200 + n. What it has, the client says in segments of `mss` bytes.
-fn bursts(most: usize, mss: usize, random: &mut Random) -> Conversation {
+fn request(number: usize) -> String {
+    format!("GET /{number} HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(40 + number))
+}
+
+/// What answers request `number`: its status is 200 + `number`.
+fn response(number: usize) -> String {
+    format!("HTTP/1.1 {} X\r\nContent-Length: 3\r\n\r\nabc", 200 + number)
+}
+
+/// A connection whose client says what it has in segments of `mss` bytes.
+fn connection(mss: usize, random: &mut Random) -> Conversation {
     let mut conversation = Conversation::new().cut_at(mss).handshake();
     conversation.step = [10_000, 1_000_000, 90_000_000][pick(random, 3)];
+    conversation
+}
+
+/// A conversation in bursts of at most `most` requests, each answered before the next.
+fn bursts(most: usize, mss: usize, random: &mut Random) -> Conversation {
+    let mut conversation = connection(mss, random);
     let mut number = 0;
     for _ in 0..2 + pick(random, 4) {
         let burst = number..number + 1 + pick(random, most);
         number = burst.end;
-        let request = |number: usize| format!("GET /{number} HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(40 + number));
         conversation = conversation.client(burst.clone().map(request).collect::<String>());
         for number in burst {
-            let response = format!("HTTP/1.1 {} X\r\nContent-Length: 3\r\n\r\nabc", 200 + number);
-            conversation = conversation.server(response);
+            conversation = conversation.server(response(number));
             if pick(random, 3) == 0 {
                 conversation = conversation.ack(Side::Client);
             }
         }
+    }
+    conversation
+}
+
+/// A conversation in bursts of two requests or more, each begun when answers to those before are still due, or on their way.
+fn overlapping_bursts(mss: usize, random: &mut Random) -> Conversation {
+    let mut conversation = connection(mss, random);
+    let (mut asked, mut answered) = (0, 0);
+    let mut on_its_way = 0;
+    for left in (0..2 + pick(random, 4)).rev() {
+        let burst = asked..asked + 2 + pick(random, 3);
+        asked = burst.end;
+        conversation = conversation.client(burst.map(request).collect::<String>()).taken(Side::Server, on_its_way);
+        on_its_way = 0;
+        let until = if left == 0 { asked } else { answered + 1 + pick(random, asked - answered) };
+        for number in answered..until {
+            if left > 0 && number + 1 == until && pick(random, 2) == 0 {
+                conversation = conversation.raw(Side::Server, 0, support::ACK, response(number).as_bytes());
+                on_its_way = response(number).len();
+            } else {
+                conversation = conversation.server(response(number));
+            }
+        }
+        answered = until;
     }
     conversation
 }
@@ -242,11 +278,28 @@ fn a_join_anywhere_gives_no_pair_that_is_not_true_or_marked() {
     for_each_seed(|seed| {
         let mut random = Random(seed);
         let mss = [70, 90, 200, 1448][pick(&mut random, 4)];
-        let frames = bursts(4, mss, &mut random).frames;
+        let conversation =
+            if seed % 2 == 0 { bursts(4, mss, &mut random) } else { overlapping_bursts(mss, &mut random) };
+        let frames = conversation.frames;
         let joined = 3 + pick(&mut random, frames.len() - 3);
         let (found, _) = run(&frames[joined..]);
         let wrong = |exchange: &&Exchange| !exchange.incomplete && !is_true_pair(exchange);
         assert!(!found.iter().any(|exchange| wrong(&exchange)), "joined at {joined}: {:?}", say(&found));
+    });
+}
+
+#[test]
+fn a_loss_anywhere_gives_no_pair_that_is_not_true_or_marked() {
+    for_each_seed(|seed| {
+        let mut random = Random(seed);
+        let mss = [70, 90, 200, 1448][pick(&mut random, 4)];
+        let mut frames = overlapping_bursts(mss, &mut random).frames;
+        let first = 3 + pick(&mut random, frames.len() - 3);
+        let last = (first + 1 + pick(&mut random, 4)).min(frames.len());
+        frames.drain(first..last);
+        let (found, _) = run(&frames);
+        let wrong = |exchange: &&Exchange| !exchange.incomplete && !is_true_pair(exchange);
+        assert!(!found.iter().any(|exchange| wrong(&exchange)), "lost {first}..{last}: {:?}", say(&found));
     });
 }
 

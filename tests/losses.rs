@@ -274,3 +274,151 @@ fn whose_answer_cannot_be_told_did_not_fail() {
     let asked = Conversation::new().client(request(0)).client(request(1)).rst(Side::Server);
     assert_eq!(say(&run(&asked.frames).0), ["GET /0 - !", "GET /1 - !"]);
 }
+
+#[test]
+fn who_goes_on_before_its_answer_has_come_did_not_wait_for_it() {
+    let burst = Conversation::new().client(request(0)).client(request(1));
+    // The answer to the first fits the second to the byte; it is still on its way when the client asks again.
+    let asked = burst.raw(Side::Server, 0, support::ACK, response(0).as_bytes()).client(request(2));
+    let answered = asked.taken(Side::Server, response(0).len()).server(response(1));
+    assert_eq!(say(&run(&answered.frames[1..]).0), ["GET /1 - !", "GET /2 - !"]);
+    let goes_on = answered.client(request(3)).server(response(2));
+    assert_eq!(say(&run(&goes_on.frames[1..]).0), ["GET /1 - !", "GET /2 - !", "GET /3 - !"]);
+}
+
+#[test]
+fn who_goes_on_before_its_answer_has_come_did_not_wait_before_either() {
+    // As above, but the capture shows the end of the answer before, and the client had received just this.
+    let burst = Conversation::new().client(request(8)).client(request(0));
+    let joined = burst.server(response(8)).client(request(1));
+    let asked = joined.raw(Side::Server, 0, support::ACK, response(0).as_bytes()).client(request(2));
+    let answered = asked.taken(Side::Server, response(0).len()).server(response(1));
+    assert_eq!(say(&run(&answered.frames[2..]).0), ["GET /1 - !", "GET /2 - !"]);
+}
+
+#[test]
+fn who_once_went_on_before_its_answer_had_come_is_not_believed_to_wait_after_a_loss() {
+    let asked = Conversation::new().handshake().client(request(0));
+    let asked = asked.raw(Side::Server, 0, support::ACK, response(0).as_bytes()).client(request(1));
+    let answered = asked.taken(Side::Server, response(0).len()).server(response(1));
+    let again = answered.client(request(2)).client(request(3)).server(response(2)).wait(300_000_000);
+    let goes_on = again.client(request(4)).server(response(3)).client(request(5)).server(response(4));
+    assert_eq!(say(&without(&[7, 8], &goes_on)), ["GET /0 210", "GET /1 211", "GET /4 - !", "GET /5 - !"]);
+}
+
+#[test]
+fn a_turn_with_a_loss_in_it_proves_nothing() {
+    // The loss is within the body of the answer before it, or within its head.
+    for length in [38, 20] {
+        let answer = response(0);
+        let (first, second) = answer.split_at(length);
+        let asked = Conversation::new().handshake().client(request(0)).server(first).client(request(1));
+        // The server has both when it ends its first answer: its next one fits the third to the byte.
+        let asked = asked.server(second).ack(Side::Client).wait(300_000_000).client(request(2));
+        let answered = asked.server(response(1)).server(response(2)).ack(Side::Client);
+        assert_eq!(say(&without(&[5], &answered)), ["GET /0 210", "GET /2 - !"], "{length}");
+    }
+}
+
+#[test]
+fn an_answer_from_a_server_that_had_received_more_shows_that_its_client_does_not_wait() {
+    let asked = Conversation::new().handshake().client(request(0)).client(request(1)).server(response(0));
+    let answered = asked.wait(300_000_000).client(request(2)).server(response(1));
+    assert_eq!(say(&without(&[4], &answered)), ["GET /0 - !", "GET /2 - !"]);
+    // The same after a join, when the answer before is held back.
+    let joined = Conversation::new().client(request(0)).client(request(1)).server(response(0));
+    let again = joined.client(request(2)).client(request(3)).server(response(1)).wait(300_000_000).close();
+    assert_eq!(say(&without(&[0, 4], &again)), ["GET /1 - !", "GET /2 - !"]);
+}
+
+#[test]
+fn an_answer_from_a_server_that_had_not_received_it_shows_that_its_client_does_not_wait() {
+    let asked = Conversation::new().client(request(8)).raw(Side::Client, 0, support::ACK, request(0).as_bytes());
+    let asked = asked.server(response(8)).taken(Side::Client, request(0).len());
+    let answered = asked.client(request(1)).server(response(0));
+    assert_eq!(say(&run(&answered.frames[1..]).0), ["GET /0 - !", "GET /1 - !"]);
+}
+
+#[test]
+fn an_answer_that_breaks_off_after_a_join_may_be_another_s() {
+    let burst = Conversation::new().client(request(0)).client(request(1));
+    let broken = burst.server("HTTP/1.1 210 X\r\nContent-Length: 30\r\n\r\nabc");
+    let said = |conversation: Conversation| say(&run(&conversation.frames[1..]).0);
+    assert_eq!(said(broken.clone().fin(Side::Server)), ["GET /1 210 response_incomplete !"]);
+    assert_eq!(said(broken.clone().rst(Side::Server)), ["GET /1 210 connection_reset !"]);
+    assert_eq!(said(broken.close()), ["GET /1 210 response_incomplete !"]);
+}
+
+#[test]
+fn who_asks_twice_at_once_after_an_answer_may_have_done_so_before_it() {
+    let asked = Conversation::new().client(request(0)).client(request(1)).server(response(0));
+    let again = asked.client(request(2)).client(request(3)).server(response(1)).server(response(2));
+    let told = ["GET /1 - !", "GET /2 - !", "GET /3 - !"];
+    assert_eq!(say(&run(&again.frames[1..]).0), told);
+    assert_eq!(say(&run(&again.frames[1..5]).0), told, "whatever comes then");
+}
+
+#[test]
+fn a_request_after_an_answer_of_which_the_end_was_lost_is_in_doubt() {
+    // What was lost may hold the answer to the second: the next fits the third to the byte.
+    let burst = Conversation::new().client(request(0)).client(request(1));
+    let answered = burst.server("HTTP/1.1 210 X\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").server("0\r\n\r\n");
+    let asked = answered.ack(Side::Client).wait(300_000_000).client(request(2)).server(response(1));
+    assert_eq!(say(&without(&[0, 3], &asked)), ["GET /1 210 !", "GET /2 211 !"]);
+}
+
+#[test]
+fn a_request_that_the_server_had_not_received_when_it_ended_an_answer_is_in_doubt() {
+    let answer = response(8);
+    let (first, second) = answer.split_at(20);
+    let asked = Conversation::new().client(request(8)).server(first);
+    // The server has not received it when it ends its answer to the one before.
+    let asked = asked.raw(Side::Client, 0, support::ACK, request(0).as_bytes());
+    let asked = asked.server(second).taken(Side::Client, request(0).len());
+    let answered = asked.client(request(1)).server(response(0));
+    assert_eq!(say(&run(&answered.frames[2..]).0), ["GET /0 - !", "GET /1 210 !"]);
+}
+
+#[test]
+fn an_early_answer_to_a_client_that_goes_on_with_just_this_is_no_doubt() {
+    let asked = Conversation::new().client("POST /0 HTTP/1.1\r\nContent-Length: 6\r\n\r\nabc").server(response(0));
+    assert_eq!(say(&run(&asked.client("def").client(request(1)).frames).0), ["POST /0 210", "GET /1 - !"]);
+}
+
+#[test]
+fn an_answer_is_in_doubt_when_what_follows_it_was_lost() {
+    let burst = Conversation::new().client(request(0)).client(request(1)).server(response(0)).server(response(1));
+    let asked = burst.clone().client(request(2)).server(response(2));
+    let asked = asked.client(request(3)).server(response(3)).wait(300_000_000).close();
+    // The next request shows that the client had received more, and the one after it as well.
+    assert_eq!(say(&without(&[0, 3], &asked)), ["GET /1 210 !", "GET /2 212", "GET /3 213"]);
+    assert_eq!(say(&without(&[0, 3, 4, 5], &asked)), ["GET /1 210 !", "GET /3 213"]);
+    assert_eq!(say(&without(&[0, 3, 4], &asked)), ["GET /1 210 !", "GET /3 213"]);
+    // The next answer shows that another was lost.
+    let uploads = burst.client("POST /2 HTTP/1.1\r\nContent-Length: 4\r\n\r\n").client("abcd").server(response(2));
+    let uploads = uploads.ack(Side::Client).wait(300_000_000).close();
+    assert_eq!(say(&without(&[0, 3, 4], &uploads)), ["GET /1 210 !"]);
+}
+
+#[test]
+fn a_turn_with_a_lost_answer_in_it_proves_nothing() {
+    let burst = Conversation::new().client(request(0)).client(request(1)).client(request(2)).server(response(0));
+    // The client has the second answer when it goes on; the third fits the fourth request to the byte.
+    let asked = burst.server(response(1)).client(request(3)).server(response(2));
+    assert_eq!(say(&without(&[0, 1, 4], &asked)), ["GET /2 210 !", "GET /3 212 !"]);
+}
+
+#[test]
+fn what_shows_that_a_client_does_not_wait_may_come_after_a_lost_answer() {
+    let begun = Conversation::new().client(request(8)).client(request(0)).server(response(8)).client(request(1));
+    let answered = begun.server(response(0)).server(response(1)).client(request(2));
+    let again = answered.client(request(3)).server(response(2)).ack(Side::Client);
+    assert_eq!(say(&without(&[0, 1, 5, 7], &again)), ["GET /1 - !", "GET /2 - !"]);
+}
+
+#[test]
+fn requests_that_were_lost_later_put_no_answer_to_earlier_ones_in_doubt() {
+    let asked = Conversation::new().handshake().client(request(0)).client(request(1)).client(request(2));
+    let answered = asked.server(response(0)).server(response(1)).server(response(2)).ack(Side::Client);
+    assert_eq!(say(&without(&[5], &answered)), ["GET /0 210", "GET /1 211"]);
+}

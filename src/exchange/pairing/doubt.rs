@@ -7,6 +7,8 @@
 //!
 //! - The next response was begun when its sender had received no more: it is the next of the burst, so the client does not
 //!   wait, and the answer is not known to be this request's.
+//! - A client that asks again before it has received the whole answer, or twice at once, does not wait either; nor does one
+//!   that gets, where the answer to a request would begin, what a server began that had not received just this request.
 //! - A server that had received more answers something newer: no burst was under way, as far as numbers can tell.
 //!
 //! So one answered exchange is held back, for [`PATIENCE`] at most. When it goes without proof it is marked incomplete. After
@@ -17,7 +19,6 @@ use std::time::Duration;
 use super::{Open, Pairer, Pairing};
 use crate::exchange::{ExchangeSink, Outcome};
 use crate::http::Opening;
-use crate::packet::SequenceNumber;
 use crate::tcp::{Flow, Mark, Origin, Past};
 use crate::time::Timestamp;
 
@@ -40,8 +41,6 @@ pub(super) enum Trust {
 #[derive(Debug)]
 pub(super) struct Held {
     open: Open,
-    /// What the server had received when it began the answer.
-    received: Option<SequenceNumber>,
     /// When it is waited for no longer.
     until: Timestamp,
     retransmits: u32,
@@ -82,18 +81,23 @@ impl Pairing {
         let goes_on = std::mem::replace(&mut self.unbroken, true);
         let had_just_this = self.response_end.is_some() && self.response_end == mark.acknowledgement;
         let opening = if goes_on && had_just_this { Opening::InStep } else { opening };
-        let Some(held) = &mut self.held else { return (opening, None) };
-        if opening == Opening::InStep || held.is_followed {
-            held.is_followed = true;
-            return (opening, None);
-        }
         let had_less = matches!(
             (self.response_end, mark.acknowledgement),
             (Some(end), Some(received)) if end.is_after(received)
         );
-        // What was lost before it may hold the turn that the next response answers.
-        let finding = if had_less { Some(Finding::Refuted) } else { goes_on.then_some(Finding::Undecided) };
-        (opening, finding)
+        if had_less {
+            self.pipelines(flow.origin);
+        }
+        let Some(held) = &mut self.held else { return (opening, None) };
+        if had_less {
+            return (opening, Some(Finding::Refuted));
+        }
+        if had_just_this && opening == Opening::InStep || held.is_followed {
+            held.is_followed = true;
+            return (opening, None);
+        }
+        // What was lost may hold the turn that the next response answers.
+        (opening, Some(Finding::Undecided))
     }
 
     /// Requests were lost, or what was read was none.
@@ -105,7 +109,8 @@ impl Pairing {
 
     /// A response fits the first open exchange: together with the one before it, it makes a turn.
     pub(super) fn note_answered(&mut self) {
-        let makes_turn = std::mem::replace(&mut self.has_answered, true);
+        // The head of an answer to a request from before a loss may end after it.
+        let makes_turn = std::mem::replace(&mut self.has_answered, self.unbroken);
         if makes_turn
             && self.trust == Trust::Doubtful
             && self.open.front().is_some_and(|first| first.opening == Opening::InStep)
@@ -123,15 +128,19 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         let answered = open.answer.as_ref().map_or(open.transfer.last_byte, |answer| answer.transfer.last_byte);
         let until = answered.max(open.transfer.last_byte).saturating_add(PATIENCE);
         let retransmits = self.retransmits_of(&open);
-        let (received, is_followed) = (self.pairing.answered_to, open.opening == Opening::InStep);
-        self.pairing.held = Some(Box::new(Held { open, received, until, retransmits, is_followed }));
+        let is_followed = open.opening == Opening::InStep;
+        self.pairing.held = Some(Box::new(Held { open, until, retransmits, is_followed }));
     }
 
-    /// Looks at a final response that begins at `mark`: it tells whose the one before it was.
+    /// A final response begins at `mark`, and was looked at: it tells whose the one before it was, if it is the next.
     pub(super) fn settle_held(&mut self, mark: &Mark) {
-        let Some(held) = &self.pairing.held else { return };
-        let is_next_of_burst = mark.acknowledgement.is_some() && mark.acknowledgement == held.received;
-        self.release(if is_next_of_burst { Finding::Refuted } else { Finding::Proven });
+        let begins_at = self.pairing.interim_start.unwrap_or(mark.sequence);
+        self.release(match self.pairing.loss.pipelines {
+            true => Finding::Refuted,
+            false if self.pairing.response_end == Some(begins_at) => Finding::Proven,
+            // What was lost between them may be the next of a burst.
+            false => Finding::Undecided,
+        });
     }
 
     /// Time has come to `now`: what was held back for long goes.

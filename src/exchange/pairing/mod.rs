@@ -223,8 +223,8 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
 
     fn place_response(&mut self, mark: &Mark) -> Answered {
         self.release_overdue(mark.at);
-        self.settle_held(mark);
         self.pairing.note_response(mark, self.flow.origin);
+        self.settle_held(mark);
         let Some(index) = self.pairing.place(mark, self.flow.origin) else {
             self.pairing.response = Response::Unmatched;
             self.pairing.has_answered = false;

@@ -87,16 +87,20 @@ impl Pairing {
     }
 
     /// Looks at a final response that begins at `mark`: two that a server sent when it had received the same answer requests
-    /// of a client that does not wait, whether they were seen or not.
+    /// of a client that does not wait, whether they were seen or not. So does one that a client that waits would have got
+    /// for a request, from a server that had not received it, or more than it.
     pub(super) fn note_response(&mut self, mark: &Mark, origin: Origin) {
-        if mark.acknowledgement.is_some() && self.answered_to == mark.acknowledgement && !self.loss.pipelines {
+        let is_next_of_burst = mark.acknowledgement.is_some() && self.answered_to == mark.acknowledgement;
+        let begins_at = self.interim_start.unwrap_or(mark.sequence);
+        let is_out_of_turn = |open: &Open| open.was_out_of_turn(mark, begins_at);
+        if !self.loss.pipelines && (is_next_of_burst || self.open.iter().any(is_out_of_turn)) {
             self.pipelines(origin);
         }
         self.answered_to = mark.acknowledgement;
     }
 
     /// The client does not wait for answers.
-    fn pipelines(&mut self, origin: Origin) {
+    pub(super) fn pipelines(&mut self, origin: Origin) {
         self.loss.pipelines = true;
         if origin == Origin::Joined || self.loss.requests != Hidden::Never {
             // Requests that were not captured may be under way as well: whose responses come next nobody can tell.
@@ -134,6 +138,13 @@ impl Open {
         let may_be_longer = self.is_cut || self.head.method() == b"CONNECT";
         let is_next = self.mark.acknowledgement.is_none_or(|next| next == begins_at);
         (may_be_longer && is_next) || mark.acknowledgement.is_none_or(|received| !received.is_after(end))
+    }
+
+    /// Whether a response at `mark` begins, with its interim responses, where the client had received to when it asked, but
+    /// was not begun when its sender had received this request and no more.
+    fn was_out_of_turn(&self, mark: &Mark, begins_at: SequenceNumber) -> bool {
+        let is_next = self.standing == Standing::Sure && self.mark.acknowledgement == Some(begins_at);
+        is_next && !(self.may_be_answered_by(mark) && self.holds(mark, begins_at))
     }
 
     /// Whether it is a request, or a response at `mark` proves it: one that begins, with its interim responses, where
