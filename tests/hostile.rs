@@ -13,6 +13,7 @@ use std::cell::Cell;
 use network_agent::exchange::{Exchange, ExchangeSink, Outcome};
 use network_agent::packet::{Abandonment, LinkType, RawPacket};
 use network_agent::pipeline::{Pipeline, PipelineConfig, PipelineCounters};
+use network_agent::span::SpanSettings;
 use network_agent::tcp::Overflow;
 use network_agent::time::Timestamp;
 use support::frames::{Segment, encode};
@@ -117,7 +118,7 @@ impl Siege {
         let every = (packets / honest.len() as u64).max(1);
         let before = LIVE.with(Cell::get);
         PEAK.with(|peak| peak.set(before));
-        let pipeline = Pipeline::new(config);
+        let pipeline = Pipeline::new(config).keeping(SpanSettings::default().fields());
         Self { pipeline, sink: Sink::default(), honest: honest.into_iter(), every, fed: 0, at: START, before }
     }
 

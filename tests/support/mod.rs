@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use network_agent::exchange::Exchange;
 use network_agent::packet::{LinkType, RawPacket};
 use network_agent::pipeline::{Pipeline, PipelineConfig, PipelineCounters};
+use network_agent::span::SpanSettings;
 use network_agent::time::Timestamp;
 
 use frames::{Segment, encode};
@@ -199,13 +200,25 @@ impl Conversation {
     }
 }
 
-/// Runs frames through a fresh pipeline and checks that the books are even.
+/// Runs frames through a fresh pipeline and checks that the books are even, and that it finds the same when it keeps of heads
+/// only what spans are made of.
 pub fn run(frames: &[Frame]) -> (Vec<Exchange>, PipelineCounters) {
-    run_with(PipelineConfig::default(), frames)
+    let (exchanges, counters) = run_with(PipelineConfig::default(), frames);
+    let thrifty = Pipeline::new(PipelineConfig::default()).keeping(SpanSettings::default().fields());
+    let (same, _) = run_through(thrifty, frames);
+    assert_eq!(say(&same), say(&exchanges), "as with all header lines");
+    let known = |exchanges: &[Exchange]| -> Vec<_> {
+        exchanges.iter().map(|exchange| (exchange.id, exchange.start(), exchange.end())).collect()
+    };
+    assert_eq!(known(&same), known(&exchanges), "as with all header lines");
+    (exchanges, counters)
 }
 
 pub fn run_with(config: PipelineConfig, frames: &[Frame]) -> (Vec<Exchange>, PipelineCounters) {
-    let mut pipeline = Pipeline::new(config);
+    run_through(Pipeline::new(config), frames)
+}
+
+fn run_through(mut pipeline: Pipeline, frames: &[Frame]) -> (Vec<Exchange>, PipelineCounters) {
     let mut exchanges: Vec<Exchange> = Vec::new();
     for frame in frames {
         pipeline.handle_packet(&frame.packet(), &mut exchanges);

@@ -3,6 +3,7 @@
 use network_agent::exchange::Exchange;
 use network_agent::packet::{DecoderLimits, LinkType, RawPacket};
 use network_agent::pipeline::{Pipeline, PipelineConfig, PipelineCounters};
+use network_agent::span::SpanSettings;
 use network_agent::time::Timestamp;
 
 /// What an input has reached, so that inputs that reach something new are mutated further: a hash of the magnitudes
@@ -41,7 +42,8 @@ pub struct Audited {
 
 impl Audited {
     pub fn new(config: PipelineConfig) -> Self {
-        Self { pipeline: Pipeline::new(config), config, exchanges: Vec::new(), fed: 0 }
+        let pipeline = Pipeline::new(config).keeping(SpanSettings::default().fields());
+        Self { pipeline, config, exchanges: Vec::new(), fed: 0 }
     }
 
     pub fn feed(&mut self, packet: &RawPacket<'_>) {
