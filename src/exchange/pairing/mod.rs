@@ -295,7 +295,12 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         if let Some(finding) = finding {
             self.release(finding);
         }
-        if self.pairing.open.len() >= self.limits.max_open_exchanges.max(1) {
+        let limit = self.limits.max_open_exchanges.max(1);
+        if self.pairing.is_waiting() && self.pairing.open.len() + 1 >= limit {
+            // It is one of them.
+            self.release(Finding::Undecided);
+        }
+        if self.pairing.open.len() >= limit {
             // Its response is still to come and must not be taken for another's.
             self.counters.overflows += 1;
             self.pairing.loss.requests = Hidden::Now;

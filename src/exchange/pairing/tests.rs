@@ -451,6 +451,22 @@ fn a_response_that_was_sent_before_a_request_does_not_answer_it() {
 }
 
 #[test]
+fn an_exchange_that_is_held_back_is_one_of_those_that_may_be_open() {
+    let mut bench = Bench::new();
+    bench.limits.max_open_exchanges = 1;
+    bench.flow.origin = Origin::Joined;
+    for number in 1..4 {
+        bench.ask(number);
+        assert!(bench.counters.open <= 1);
+        bench.answer(number);
+        assert!(bench.counters.open <= 1);
+    }
+    bench.finish(Finish::CaptureEnded);
+    assert_eq!(bench.said().len(), 3);
+    assert_eq!(bench.counters.overflows, 0, "none is given up for another that is answered");
+}
+
+#[test]
 fn a_client_that_did_not_wait_once_is_not_believed_to_wait_after_a_loss() {
     let mut bench = Bench::new();
     bench.ask(1);
