@@ -387,17 +387,21 @@ fn an_early_answer_to_a_client_that_goes_on_with_just_this_is_no_doubt() {
 
 #[test]
 fn an_answer_is_in_doubt_when_what_follows_it_was_lost() {
-    let burst = Conversation::new().client(request(0)).client(request(1)).server(response(0)).server(response(1));
-    let asked = burst.clone().client(request(2)).server(response(2));
+    let answered = Conversation::new().client(request(0)).client(request(1)).server(response(0)).server(response(1));
+    let asked = answered.clone().client(request(2)).server(response(2));
     let asked = asked.client(request(3)).server(response(3)).wait(300_000_000).close();
     // The next request shows that the client had received more, and the one after it as well.
     assert_eq!(say(&without(&[0, 3], &asked)), ["GET /1 210 !", "GET /2 212", "GET /3 213"]);
     assert_eq!(say(&without(&[0, 3, 4, 5], &asked)), ["GET /1 210 !", "GET /3 213"]);
     assert_eq!(say(&without(&[0, 3, 4], &asked)), ["GET /1 210 !", "GET /3 213"]);
     // The next answer shows that another was lost.
-    let uploads = burst.client("POST /2 HTTP/1.1\r\nContent-Length: 4\r\n\r\n").client("abcd").server(response(2));
+    let uploads =
+        answered.clone().client("POST /2 HTTP/1.1\r\nContent-Length: 4\r\n\r\n").client("abcd").server(response(2));
     let uploads = uploads.ack(Side::Client).wait(300_000_000).close();
     assert_eq!(say(&without(&[0, 3, 4], &uploads)), ["GET /1 210 !"]);
+    // A client that goes had received more, too.
+    let gone = answered.ack(Side::Client).wait(300_000_000).close();
+    assert_eq!(say(&without(&[0, 3], &gone)), ["GET /1 210 !"]);
 }
 
 #[test]
@@ -421,4 +425,11 @@ fn requests_that_were_lost_later_put_no_answer_to_earlier_ones_in_doubt() {
     let asked = Conversation::new().handshake().client(request(0)).client(request(1)).client(request(2));
     let answered = asked.server(response(0)).server(response(1)).server(response(2)).ack(Side::Client);
     assert_eq!(say(&without(&[5], &answered)), ["GET /0 210", "GET /1 211"]);
+}
+
+#[test]
+fn an_answer_is_proven_by_the_next_with_its_interim_responses() {
+    let asked = Conversation::new().client(request(0)).server(response(0)).client(request(1));
+    let answered = asked.server("HTTP/1.1 103 Early Hints\r\n\r\n").server(response(1)).ack(Side::Client);
+    assert_eq!(say(&without(&[2], &answered)), ["GET /0 210"]);
 }

@@ -92,12 +92,8 @@ impl Pairing {
         if had_less {
             return (opening, Some(Finding::Refuted));
         }
-        if had_just_this && opening == Opening::InStep || held.is_followed {
-            held.is_followed = true;
-            return (opening, None);
-        }
-        // What was lost may hold the turn that the next response answers.
-        (opening, Some(Finding::Undecided))
+        held.is_followed |= had_just_this;
+        (opening, None)
     }
 
     /// Requests were lost, or what was read was none.
@@ -141,6 +137,15 @@ impl<K: ExchangeSink> Pairer<'_, K> {
             // What was lost between them may be the next of a burst.
             false => Finding::Undecided,
         });
+    }
+
+    /// The client goes: it is content with what it has, if the capture has missed nothing of it.
+    pub(super) fn client_closed(&mut self) {
+        let has_more = matches!(
+            (self.pairing.response_end, self.pairing.loss.response),
+            (Some(end), Some(lost)) if lost.is_after(end)
+        );
+        self.release(if has_more { Finding::Undecided } else { Finding::Proven });
     }
 
     /// Time has come to `now`: what was held back for long goes.

@@ -215,8 +215,7 @@ impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
             Message::Abort(Role::Response) => self.response_aborted(),
             Message::Lost(Role::Request, lost) => self.requests_lost(lost, mark),
             Message::Lost(Role::Response, _) => self.responses_lost(mark.sequence),
-            // A client that goes is content with what it has.
-            Message::Closed(Role::Request) => self.release(Finding::Proven),
+            Message::Closed(Role::Request) => self.client_closed(),
             Message::Closed(Role::Response) => self.responses_closed(mark.at),
         }
     }
