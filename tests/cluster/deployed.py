@@ -126,6 +126,10 @@ class Deployed:
             forward.kill()
             forward.wait()
 
+    def readyz(self, node):
+        """What a node's agent thinks of itself, and the code."""
+        return run("ip", "netns", "exec", node, "curl", "-s", "-w", "\n%{http_code}", "http://127.0.0.1:9464/readyz")
+
     def metrics(self, node):
         """The counters of a node's agent."""
         text = run("ip", "netns", "exec", node, "curl", "-sf", "http://127.0.0.1:9464/metrics")
@@ -134,7 +138,7 @@ class Deployed:
 
     def start(self):
         """The README's quickstart, to the server in Honeycomb's place."""
-        # What the README says of a namespace that is there is that it stays.
+        # The namespace and the Secret may be there already.
         self.shell(commands_of_readme()[0].replace("kubectl create namespace honeycomb\n",
                                                    "kubectl get namespace honeycomb || kubectl create namespace honeycomb\n")
                    .replace("kubectl create secret", "kubectl delete secret honeycomb -n honeycomb --ignore-not-found\n"
@@ -201,9 +205,8 @@ class Backend:
         return {attributes(group["resource"]).get("service.name") for group in self.groups("metrics")}
 
     def wait(self, path, count, seconds=30):
-        """Until so many spans are there; then all that there are, half a second later, when a double would be there, too."""
-        wait_for(f"{count} spans of {path}, there are {{}}".format(len(self.spans(path))),
-                 lambda: len(self.spans(path)) >= count, seconds)
+        """All that there are, once there are so many."""
+        wait_for(f"{count} spans of {path}", lambda: len(self.spans(path)) >= count, seconds)
         return self.spans(path)
 
 

@@ -108,7 +108,8 @@ def try_old_daemonset(deployed, backend):
     cluster.ask("client-a", "http://web-b.shop/old/@", 5)
     spans = each_once(backend, "/old/", range(5), NODES)
     resources = [resource for resource, _, _ in spans]
-    check("spans are in the dataset that it names", {one.get("service.name") for one in resources} == {"old-traffic"}, resources[:1])
+    datasets = {one.get("service.name") for one in resources}
+    check("spans are in the dataset that it names", datasets == {"old-traffic"}, datasets)
     added = {(one.get("environment"), one.get("team"), one.get("region")) for one in resources}
     check("with what OTEL_RESOURCE_ATTRIBUTES and ADDITIONAL_ATTRIBUTES add", added == {("demo", "shop", "eu")}, added)
     agents = {(one.get("meta.agent.node.name"), one.get("meta.agent.serviceaccount.name")) for one in resources}
@@ -120,7 +121,8 @@ def try_old_daemonset(deployed, backend):
           sum("OTEL_TRACES_ENABLED" in line for line in warned) == 2 and len(warned) == 4, warned)
     deployed.shell("kubectl apply -f examples/quickstart.yaml")
     deployed.set(f"HONEYCOMB_API_ENDPOINT={HONEYCOMB}")
-    check("the quickstart takes its place node by node", len(deployed.pods()) == 2, [one["metadata"]["name"] for one in deployed.pods()])
+    names = [one["metadata"]["name"] for one in deployed.pods()]
+    check("the quickstart takes its place node by node", len(names) == 2, names)
     wait_for("its last metrics", lambda: "old-stats" in backend.datasets_of_metrics())
     check("its own metrics are in HONEYCOMB_STATS_DATASET", True)
     deployed.wait_for_names()

@@ -92,7 +92,8 @@ class Update:
     def follow(self, pod):
         # The log of a pod goes with it.
         command = [f"{self.deployed.cluster.programs}/kubectl", "logs", "-f", "-n", self.deployed.namespace, pod]
-        return subprocess.Popen(command, env=self.deployed.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return subprocess.Popen(command, env=self.deployed.environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                text=True)
 
     def requests(self, node):
         return {path: times for visitor in self.visitors if visitor.node == node for path, times in visitor.requests.items()}
@@ -137,7 +138,7 @@ def conserve(update, backend, node):
         return sum(resource.get("meta.agent.pod.name") == pod for resource, _, _ in backend.spans())
     old, new = update.old[node], update.new[node]
     said = spans_in_totals(update.last_words[node])
-    check(f"{node}: the spans that the old agent's last line counts are those that arrived", said == arrived(old), (said, arrived(old)))
+    check(f"{node}: what the old agent's last line counts is what arrived of it", said == arrived(old), (said, arrived(old)))
     note(f"{node}: its last line: {logged(update.last_words[node], ' connections, ').split('INFO ')[-1]}")
 
     def counts():
@@ -146,7 +147,7 @@ def conserve(update, backend, node):
         wait_for("the new agent's count", lambda: counts() == arrived(new), 10)
     except RuntimeError:
         pass
-    check(f"{node}: the spans that the new agent counts are those that arrived", counts() == arrived(new), (counts(), arrived(new)))
+    check(f"{node}: what the new agent counts is what arrived of it", counts() == arrived(new), (counts(), arrived(new)))
     lost = {name: value for name, value in update.deployed.metrics(node).items()
             if value and ("_dropped" in name or "_lost" in name or "queue_dropped" in name)}
     check(f"{node}: the new agent has dropped nothing", not lost, lost)
