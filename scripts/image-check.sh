@@ -124,18 +124,20 @@ wait_for() {
   return 1
 }
 
-# From its start to the moment from which nothing passes by unseen, in milliseconds.
+# From its start to the moment from which nothing passes by unseen, in milliseconds: the best of three, since others may be at
+# work on this machine.
 time_to_capture() {
   ip netns exec "$name" python3 - "$root/usr/local/bin/network-agent" <<'PYTHON'
 import subprocess, sys, time
-began = time.monotonic()
-agent = subprocess.Popen([sys.argv[1], "--interface", "lo", "--export", "json"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-for line in agent.stderr:
-    if b"Capturing" in line:
-        print(round((time.monotonic() - began) * 1000))
-        break
-agent.terminate()
-agent.wait()
+took = []
+for _ in range(3):
+    began = time.monotonic()
+    agent = subprocess.Popen([sys.argv[1], "--interface", "lo", "--export", "json"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if any(b"Capturing" in line for line in agent.stderr):
+        took.append(round((time.monotonic() - began) * 1000))
+    agent.terminate()
+    agent.wait()
+print(min(took, default=""))
 PYTHON
 }
 
