@@ -210,6 +210,13 @@ class Backend:
         return self.spans(path)
 
 
+def ask(cluster, url, count):
+    """Requests of a pod on node-a that are all answered; an @ in the URL is the number."""
+    answers = cluster.ask("client-a", url, count)
+    if [line[:3] for line in answers] != ["200"] * count:
+        raise RuntimeError(f"{url} is not answered: {answers[:3]}")
+
+
 def each_once(backend, path, numbers, nodes):
     """Whether each of the requests has one span from each of the nodes."""
     spans = backend.wait(path, len(numbers) * len(nodes))

@@ -1,7 +1,7 @@
 """The Collector in the cluster, as otel-collector-config/ and the README have it: agents reach it by its Service's name."""
 import os
 
-from deployed import HONEYCOMB, ROOT, Deployed, check, commands_of_readme, each_once, note
+from deployed import HONEYCOMB, ROOT, Deployed, ask, check, commands_of_readme, each_once, note
 from e2e import HERE, run, wait_for
 
 IMAGE = "docker.io/otel/opentelemetry-collector-contrib:0.155.0"
@@ -50,7 +50,7 @@ def try_gateway(deployed, backend):
     wait_for("agents to be ready", lambda: sending.ask("/readyz").endswith("200"), 30)
     check("an agent's /readyz is 200", True)
     check("it sends to the Service's name", "otel-gateway.observability:4317" in sending.logs(), sending.logs())
-    cluster.ask("client-a", "http://web-b.shop/gateway/@", REQUESTS)
+    ask(cluster, "http://web-b.shop/gateway/@", REQUESTS)
     spans = each_once(backend, "/gateway/", range(REQUESTS), ["node-a", "node-b"])
     names = {(resource.get("service.name"), own.get("source.k8s.pod.name"), own.get("destination.k8s.service.name"))
              for resource, own, _ in spans}

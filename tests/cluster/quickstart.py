@@ -16,7 +16,8 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import gateway  # noqa: E402
 import troubles  # noqa: E402
-from deployed import HONEYCOMB, ROOT, Backend, Deployed, check, commands_of_readme, each_once, faults, scenario, section  # noqa: E402
+from deployed import (  # noqa: E402
+    HONEYCOMB, ROOT, Backend, Deployed, ask, check, commands_of_readme, each_once, faults, scenario, section)
 from e2e import HERE, MACHINE, Cluster, run, wait_for  # noqa: E402
 from rollout import try_update  # noqa: E402
 
@@ -90,7 +91,7 @@ def try_quickstart(deployed, backend):
     look_at_rights(deployed)
     deployed.set(f"HONEYCOMB_API_ENDPOINT={HONEYCOMB}")
     deployed.wait_for_names()
-    deployed.cluster.ask("client-a", "http://web-b.shop/quick/@", 5)
+    ask(deployed.cluster, "http://web-b.shop/quick/@", 5)
     spans = each_once(backend, "/quick/", range(5), NODES)
     names = {(resource.get("service.name"), own.get("source.k8s.pod.name"), own.get("destination.k8s.service.name"))
              for resource, own, _ in spans}
@@ -105,7 +106,7 @@ def try_old_daemonset(deployed, backend):
     cluster.kubectl("apply", "-f", "-", input=manifest)
     deployed.settle()
     deployed.wait_for_names()
-    cluster.ask("client-a", "http://web-b.shop/old/@", 5)
+    ask(cluster, "http://web-b.shop/old/@", 5)
     spans = each_once(backend, "/old/", range(5), NODES)
     resources = [resource for resource, _, _ in spans]
     datasets = {one.get("service.name") for one in resources}
@@ -126,7 +127,7 @@ def try_old_daemonset(deployed, backend):
     wait_for("its last metrics", lambda: "old-stats" in backend.datasets_of_metrics())
     check("its own metrics are in HONEYCOMB_STATS_DATASET", True)
     deployed.wait_for_names()
-    cluster.ask("client-a", "http://web-b.shop/taken-over/@", 5)
+    ask(cluster, "http://web-b.shop/taken-over/@", 5)
     each_once(backend, "/taken-over/", range(5), NODES)
 
 
@@ -143,7 +144,7 @@ def try_helm(deployed, backend):
         # helm is content when all are there but those that may be unavailable.
         deployed.kubectl("rollout", "status", f"daemonset/{daemonset}", "--timeout=120s")
         deployed.wait_for_names()
-        cluster.ask("client-a", f"http://web-b.shop/{path}/@", 3)
+        ask(cluster, f"http://web-b.shop/{path}/@", 3)
         spans = each_once(backend, f"/{path}/", range(3), NODES)
         datasets = {resource.get("service.name") for resource, _, _ in spans}
         check(f"after {' '.join(command.split()[:2])} spans are in the dataset {dataset}", datasets == {dataset}, datasets)

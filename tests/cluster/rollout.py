@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 
-from deployed import check, each_once, note
+from deployed import ask, check, each_once, note
 from e2e import NODES, wait_for
 
 # Seconds between two requests of a visitor.
@@ -165,5 +165,5 @@ def try_update(deployed, backend):
     for node in update.nodes:
         account(update, backend, node)
         conserve(update, backend, node)
-    deployed.cluster.ask("client-a", "http://web-b.shop/updated/@", 5)
+    ask(deployed.cluster, "http://web-b.shop/updated/@", 5)
     each_once(backend, "/updated/", range(5), ["node-a", "node-b"])

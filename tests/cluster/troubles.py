@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 
-from deployed import HONEYCOMB, ROOT, check, each_once, note, symptom
+from deployed import HONEYCOMB, ROOT, ask, check, each_once, note, symptom
 from e2e import MACHINE, Facts, run, wait_for
 from refusing import Refusing
 from rollout import Visitor
@@ -25,7 +25,7 @@ def try_missing_role(deployed, backend):
     can = re.search(r"`(kubectl auth can-i list pods [^`]*)`", open(f"{ROOT}/README.md").read())[1]
     said = deployed.shell(f"{can} || true").split()
     check("the README's command says no", said[:1] == ["no"], said)
-    cluster.ask("client-a", "http://web-b.shop/roleless/@", 3)
+    ask(cluster, "http://web-b.shop/roleless/@", 3)
     spans = each_once(backend, "/roleless/", range(3), ["node-a", "node-b"])
     named = [own for _, own, _ in spans if "source.k8s.pod.name" in own]
     check("spans go on, without names", not named, named[:1])
@@ -97,7 +97,7 @@ def try_wrong_key(deployed, backend):
         deployed.kubectl("patch", "daemonset", deployed.daemonset, "--patch", json.dumps({"spec": {"template": {"spec": pod}}}))
         deployed.settle()
         deployed.says("does not know the key")
-        cluster.ask("client-a", "http://web-b.shop/refused/@", 5)
+        ask(cluster, "http://web-b.shop/refused/@", 5)
         deployed.says("does not accept the credentials")
         answer = deployed.ask("/readyz")
         check("/readyz is 503 and says it", answer.endswith("503") and re.search(
@@ -116,14 +116,14 @@ def try_wrong_key(deployed, backend):
     # The remedy of the README, with the server that takes it.
     deployed.set(f"HONEYCOMB_API_ENDPOINT={HONEYCOMB}", "OTEL_EXPORTER_OTLP_CERTIFICATE-")
     deployed.wait_for_names()
-    cluster.ask("client-a", "http://web-b.shop/accepted/@", 5)
+    ask(cluster, "http://web-b.shop/accepted/@", 5)
     each_once(backend, "/accepted/", range(5), ["node-a", "node-b"])
 
 
 def try_unknown_name(deployed, _):
     """A Service's name that does not resolve on the node's network."""
     deployed.set("OTEL_EXPORTER_OTLP_ENDPOINT=http://nowhere.observability:4317")
-    deployed.cluster.ask("client-a", "http://web-b.shop/nowhere/@", 3)
+    ask(deployed.cluster, "http://web-b.shop/nowhere/@", 3)
     deployed.says("the host of … has no address")
     answer, pattern = deployed.ask("/readyz"), symptom("the host of … has no address")
     check("/readyz is 503 and says it", answer.endswith("503") and re.search(pattern, answer), answer)
@@ -150,7 +150,8 @@ def try_dead_node(deployed, backend):
     """A node that dies."""
     cluster = deployed.cluster
     facts = Facts(cluster)
-    gone = facts.pod("web-b")["metadata"]
+    # By address: the cluster's name server may be on the node that dies.
+    gone, alone = facts.pod("web-b")["metadata"], facts.cluster_ip("web-a")
     before = deployed.metrics("node-a")
     visitor = Visitor("b", True, "/last/")
     visitor.start()
@@ -164,7 +165,7 @@ def try_dead_node(deployed, backend):
     asking.join()
     visitor.join()
     look_at_last(backend, visitor, died)
-    cluster.ask("client-a", "http://web-a.shop/alone/@", 20)
+    ask(cluster, f"http://{alone}/alone/@", 20)
     each_once(backend, "/alone/", range(20), ["node-a"])
     [(_, own, _)] = backend.wait("/slow/dying", 1)
     told = (own.get("error.type"), own.get("destination.k8s.pod.name"), own.get("destination.k8s.pod.uid"))
@@ -179,7 +180,7 @@ def try_dead_node(deployed, backend):
     dropped = [name for name in after if "spans_dropped" in name and after[name] != before.get(name, 0)]
     ready = deployed.readyz("node-a")
     check("the other node's agent goes on, with its names and nothing dropped", not dropped and ready.endswith("200"), (dropped, ready))
-    cluster.ask("client-a", "http://web-a.shop/still/@", 20)
+    ask(cluster, f"http://{alone}/still/@", 20)
     spans = each_once(backend, "/still/", range(20), ["node-a"])
     names = {(own.get("source.k8s.pod.name"), own.get("destination.k8s.service.name")) for _, own, _ in spans}
     check("with the right names", names == {("client-a", "web-a")}, names)
@@ -222,7 +223,7 @@ def come_back(deployed, backend, gone):
         cluster.kubectl("-n", "shop", "rollout", "status", f"deploy/{name}-b", "--timeout=90s")
     cluster.kubectl("-n", "shop", "wait", "--for=condition=Ready", "pod/client-b", "--timeout=90s")
     deployed.wait_for_names()
-    cluster.ask("client-a", "http://web-b.shop/returned/@", 20)
+    ask(cluster, "http://web-b.shop/returned/@", 20)
     spans = each_once(backend, "/returned/", range(20), ["node-a", "node-b"])
     pod = Facts(cluster).pod("web-b")
     names = {own.get("destination.k8s.pod.name") for _, own, _ in spans}
