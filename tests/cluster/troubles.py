@@ -1,4 +1,5 @@
 """What a user sees when something is wrong in a cluster, beside what the README's troubleshooting says."""
+import glob
 import json
 import os
 import re
@@ -139,6 +140,15 @@ def kill_node(cluster, node):
     if open(f"/proc/{pid}/stat").read().split()[21] != started:
         raise RuntimeError(f"{node} is not the process that was started")
     os.kill(int(pid), signal.SIGKILL)
+    # A machine that boots anew has none of the control groups that it had, and the kubelet takes seconds for each that is left.
+    for root in glob.glob(f"/sys/fs/cgroup/*/{node}/kubepods"):
+        wait_for("the end of its processes", lambda: not processes_below(root), 10)
+        for folder, _, _ in os.walk(root, topdown=False):
+            os.rmdir(folder)
+
+
+def processes_below(root):
+    return [line for folder, _, _ in os.walk(root) for line in open(f"{folder}/cgroup.procs").read().split()]
 
 
 def is_ready(cluster, node):
