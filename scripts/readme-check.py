@@ -82,7 +82,7 @@ def inline_commands(text):
     starts = r"make|network-agent|sudo|docker|nerdctl|kubectl|curl|helm|cargo"
     for quote in re.findall(rf"`((?:{starts}) [^`\n]+)`", prose):
         # A mention of a subcommand is no instruction.
-        if not re.fullmatch(r"kubectl (?:apply|port-forward|rollout (?:status|restart)|describe daemonset|get pods -o wide"
+        if not re.fullmatch(r"helm upgrade|kubectl (?:apply|port-forward|rollout (?:status|restart)|describe daemonset|get pods(?: -o wide)?"
                             r"|get pods,services,nodes -A -o json)", quote):
             yield quote
 
