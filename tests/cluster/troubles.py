@@ -1,4 +1,5 @@
 """What a user sees when something is wrong in a cluster, beside what the README's troubleshooting says."""
+import contextlib
 import glob
 import json
 import os
@@ -143,13 +144,15 @@ def kill_node(cluster, node):
     os.kill(int(pid), signal.SIGKILL)
     # A machine that boots anew has none of the control groups that it had, and the kubelet takes seconds for each that is left.
     for root in glob.glob(f"/sys/fs/cgroup/*/{node}/kubepods"):
-        wait_for("the end of its processes", lambda: not processes_below(root), 10)
-        for folder, _, _ in os.walk(root, topdown=False):
+        wait_for("the end of its processes", lambda: is_removed(root), 20)
+
+
+def is_removed(root):
+    """A group is busy until the last of its processes has gone."""
+    for folder, _, _ in os.walk(root, topdown=False):
+        with contextlib.suppress(OSError):
             os.rmdir(folder)
-
-
-def processes_below(root):
-    return [line for folder, _, _ in os.walk(root) for line in open(f"{folder}/cgroup.procs").read().split()]
+    return not os.path.exists(root)
 
 
 def is_ready(cluster, node):
