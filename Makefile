@@ -3,10 +3,10 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster quickstart-check image-check manifests check bench bench-compare bench-live soak fuzz
+.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster quickstart-check readme-check image-check manifests check bench bench-compare bench-live soak fuzz
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what building needs
 	@scripts/setup.sh build
@@ -34,22 +34,28 @@ e2e: ## export to a real OpenTelemetry Collector, built once with Go
 kubernetes: ## make a real Kubernetes for the tests, once: ten minutes or more, with Go
 	@tests/cluster/cached.sh build
 
-e2e-cluster: ## agents on a real Kubernetes of two nodes: every span, iptables and nftables, routes and VXLAN
+e2e-cluster: ## agents on a real Kubernetes of two nodes: every span, iptables and nftables, routes and VXLAN; then quickstart-check
 	@scripts/setup.sh cluster
 	$(CARGO) build --locked --release --quiet
 	@tests/cluster/cached.sh build
 	@PATH=$$PATH:/usr/sbin:/sbin python3 tests/cluster/e2e.py $(BINARY) $(VARIANTS)
+	@$(MAKE) --no-print-directory quickstart-check
 
-quickstart-check: ## the README's quickstart and the chart on a real Kubernetes of two nodes, after make image-check
+quickstart-check: image-check ## the README, its quickstart, its updates and its troubles, with the image, on a real Kubernetes of two nodes
 	@scripts/setup.sh cluster
 	@tests/cluster/cached.sh build
 	@folder=$$(mktemp -d) && trap 'rm -rf $$folder' EXIT && \
 		buildah push -q localhost/network-agent:check docker-archive:$$folder/image.tar:ghcr.io/honeycombio/network-agent:1.0.0 && \
-		PATH=$$PATH:/usr/sbin:/sbin python3 tests/cluster/quickstart.py $$folder/image.tar
+		PATH=$$PATH:/usr/sbin:/sbin python3 tests/cluster/quickstart.py $$folder/image.tar $(SCENARIOS)
 
-image-check: ## build the image and run it as a cluster would: one capability, nothing to write to
+readme-check: ## follow the README from top to bottom in a clean clone, as far as one machine allows
+	@scripts/setup.sh test
+	@python3 scripts/readme-check.py
+
+image-check: ## build the image and run it as a cluster would: one capability, nothing to write to; compile for the other architecture
 	@scripts/setup.sh image
 	@scripts/image-check.sh "$$(scripts/otelcol.sh || true)"
+	@scripts/static.sh "$$([ "$$(uname -m)" = aarch64 ] && echo amd64 || echo arm64)" check
 
 manifests: ## check the chart, the rendered manifests and every YAML file, against a real API server where there is one
 	@scripts/manifests-check.sh

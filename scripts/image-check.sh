@@ -124,11 +124,28 @@ wait_for() {
   return 1
 }
 
+# From its start to the moment from which nothing passes by unseen, in milliseconds: the best of three, since others may be at
+# work on this machine.
+time_to_capture() {
+  ip netns exec "$name" python3 - "$root/usr/local/bin/network-agent" <<'PYTHON'
+import subprocess, sys, time
+took = []
+for _ in range(3):
+    began = time.monotonic()
+    agent = subprocess.Popen([sys.argv[1], "--interface", "lo", "--export", "json"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if any(b"Capturing" in line for line in agent.stderr):
+        took.append(round((time.monotonic() - began) * 1000))
+    agent.terminate()
+    agent.wait()
+print(min(took, default=""))
+PYTHON
+}
+
 run() {
-  local began pid status
-  began=$(date +%s%N)
-  "$root/usr/local/bin/network-agent" --version >/dev/null
-  say "starts in $((($(date +%s%N) - began) / 1000000)) ms"
+  local took pid status
+  took=$(time_to_capture)
+  say "captures ${took:-not} ms after its start"
+  [ "${took:-1000}" -le 100 ] || fail "it takes more than 100 ms to start"
   runc run --bundle "$work/bundle" "$name" >"$work/out" 2>"$work/err" </dev/null &
   running+=($!)
   inside() { ip netns exec "$name" "$@"; }

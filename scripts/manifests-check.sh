@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Checks what is deployed with: the chart over many values, its refusals, the rendered files, every YAML file, that the program
-# (where it is built) understands what its pods are told, and, where there
-# is a real API server, that it takes every object (server-side dry run).
+# Checks what is deployed with: the chart over many values, its refusals, the rendered files, every YAML file, the workflows of
+# GitHub, that the program (where it is built) understands what its pods are told, and, where there is a real API server, that it
+# takes every object (server-side dry run).
 # What is missing on this machine is said, and left out. The last line counts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -176,7 +176,7 @@ check_chart() {
 
 # ------------------------------------------------------------------------------------------------------------ files and server
 
-yaml_files() { git ls-files --cached --others --exclude-standard '*.yaml' '*.yml' | grep -v "^$chart/templates/"; }
+yaml_files() { git ls-files --cached --others --exclude-standard '*.yaml' '*.yml' '*.yaml.in' | grep -v "^$chart/templates/"; }
 
 check_yaml() {
   if ! python3 -c 'import yaml' 2>/dev/null; then skip "YAML files are not parsed: Python's yaml is not here (pip install pyyaml)"; return; fi
@@ -208,6 +208,14 @@ for document in yaml.safe_load_all(open(sys.argv[1], encoding="utf-8")):
 PYTHON
     then well; else fault "$(basename "$file"): $(tail -1 "$work/error")"; fi
   done
+}
+
+# What GitHub would refuse of a workflow, or run otherwise than it reads.
+check_workflows() {
+  local lint
+  if ! lint=$(scripts/actionlint.sh); then skip "workflows are only parsed: actionlint cannot be built"; return; fi
+  # Of its scripts, what shellcheck says where it is installed would differ from machine to machine.
+  if "$lint" -no-color -shellcheck= -pyflakes= .github/workflows/*.yml >"$work/error" 2>&1; then well; else fault "workflows: $(cat "$work/error")"; fi
 }
 
 # The program understands what the pods are told: 64 is its code for a configuration with faults.
@@ -473,6 +481,7 @@ else
 fi
 check_overlays
 check_yaml
+check_workflows
 check_settings
 check_server
 

@@ -61,6 +61,15 @@ build_libpcap() {
   rm -rf "$work"
 }
 
+# Rust's own library for the other architecture.
+add_target() {
+  [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ] && return
+  if ! command -v rustup >/dev/null; then say "Rust's library for $target is missing, and there is no rustup to add it: install it as rustc was"; exit 1; fi
+  say "adding Rust's library for $target"
+  rustup -q target add "$target" >&2
+}
+
+add_target
 build_libpcap
 if [ "$architecture" != "$native" ]; then
   upper=$(tr a-z- A-Z_ <<<"$target")
