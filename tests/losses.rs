@@ -280,6 +280,7 @@ fn who_goes_on_before_its_answer_has_come_did_not_wait_for_it() {
     let burst = Conversation::new().client(request(0)).client(request(1));
     // The answer to the first fits the second to the byte; it is still on its way when the client asks again.
     let asked = burst.raw(Side::Server, 0, support::ACK, response(0).as_bytes()).client(request(2));
+    assert_eq!(say(&run(&asked.frames[1..]).0), ["GET /1 - !", "GET /2 - !"]);
     let answered = asked.taken(Side::Server, response(0).len()).server(response(1));
     assert_eq!(say(&run(&answered.frames[1..]).0), ["GET /1 - !", "GET /2 - !"]);
     let goes_on = answered.client(request(3)).server(response(2));
