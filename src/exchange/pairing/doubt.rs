@@ -85,7 +85,8 @@ impl Pairing {
             (self.response_end, mark.acknowledgement),
             (Some(end), Some(received)) if end.is_after(received)
         );
-        if had_less {
+        // After a loss, what waited for it in both directions is not read in the order in which it was said.
+        if had_less && goes_on {
             self.pipelines(flow.origin);
         }
         let Some(held) = &mut self.held else { return (opening, None) };

@@ -467,6 +467,25 @@ fn an_exchange_that_is_held_back_is_one_of_those_that_may_be_open() {
 }
 
 #[test]
+fn a_request_that_is_read_behind_its_answer_after_a_loss_does_not_show_a_client_that_does_not_wait() {
+    let mut bench = Bench::new();
+    bench.ask(0);
+    bench.answer(0);
+    bench.lose_request(1);
+    bench.answer(1);
+    // Both waited for what was lost.
+    bench.received[1] += u32::try_from(request(2).len()).unwrap();
+    bench.say(Direction::Down, &response(2));
+    bench.say(Direction::Up, &request(2));
+    assert!(!bench.pairing.loss.pipelines);
+    bench.arrive(Direction::Down);
+    bench.ask(3);
+    bench.answer(3);
+    bench.finish(Finish::CaptureEnded);
+    assert!(bench.said().contains(&"/3=203".to_owned()), "{:?}", bench.said());
+}
+
+#[test]
 fn a_client_that_did_not_wait_once_is_not_believed_to_wait_after_a_loss() {
     let mut bench = Bench::new();
     bench.ask(1);
