@@ -85,7 +85,7 @@ impl Pairing {
             (self.response_end, mark.acknowledgement),
             (Some(end), Some(received)) if end.is_after(received)
         );
-        // After a loss, what waited for it in both directions is not read in the order in which it was said.
+        // What was lost of its head may hide what the server said in between.
         if had_less && goes_on {
             self.pipelines(flow.origin);
         }
