@@ -37,8 +37,8 @@ pub enum KeptFields {
 /// Names of header fields, compared without case.
 #[derive(Debug)]
 pub struct Names {
-    names: Vec<Box<[u8]>>,
-    /// By a name's [`tag`], one more than its number in `names`; most lines need no further look.
+    list: Vec<Box<[u8]>>,
+    /// By a name's [`tag`], one more than its number in `list`; most lines need no further look.
     places: Box<[u8; PLACES]>,
     /// Some name is too short for a tag.
     any_short: bool,
@@ -77,17 +77,17 @@ impl KeptFields {
 
 impl Names {
     fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut all = Self { names: Vec::new(), places: Box::new([NONE; PLACES]), any_short: false };
+        let mut all = Self { list: Vec::new(), places: Box::new([NONE; PLACES]), any_short: false };
         for name in names.into_iter().chain(FRAMING) {
             let name = name.to_ascii_lowercase().into_bytes();
-            if all.names.iter().any(|known| **known == *name) {
+            if all.list.iter().any(|known| **known == *name) {
                 continue;
             }
             let tag = tag(&name);
             all.any_short |= tag == ANY;
-            all.names.push(name.into());
+            all.list.push(name.into());
             if let Some(place) = all.places.get_mut(place_of(tag)) {
-                let number = u8::try_from(all.names.len()).unwrap_or(SEVERAL);
+                let number = u8::try_from(all.list.len()).unwrap_or(SEVERAL);
                 *place = if *place == NONE { number } else { SEVERAL };
             }
         }
@@ -102,10 +102,10 @@ impl Names {
     }
 
     fn has(&self, place: u8, tag: u16, line: &[u8]) -> bool {
-        let one = self.names.get(usize::from(place).wrapping_sub(1)).filter(|_| !self.any_short && tag != ANY);
+        let one = self.list.get(usize::from(place).wrapping_sub(1)).filter(|_| !self.any_short && tag != ANY);
         match one {
             Some(name) if place != SEVERAL => is_field(line, name),
-            _ => is_spaced(line) || self.names.iter().any(|name| is_field(line, name)),
+            _ => is_spaced(line) || self.list.iter().any(|name| is_field(line, name)),
         }
     }
 }

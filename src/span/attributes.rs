@@ -1,5 +1,7 @@
 //! Names and values → a span's attributes, within the limits on their number and length.
 
+#![expect(clippy::inline_always, reason = "a name is written as stores where its length is known")]
+
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::IpAddr;

@@ -1,8 +1,6 @@
 //! A span whose attributes are not written yet: who encodes it has them written where they shall stand, without a list of them
 //! in between.
 
-use std::borrow::Cow;
-
 use super::attributes::{AttributeSink, Attributes, List};
 use super::build::{Reading, SpanBuilder};
 use super::{Attribute, Span, Value};
@@ -38,16 +36,13 @@ impl<'a> Draft<'a> {
     /// Gives its attributes to `sink`, the most telling ones first, within the limits on their number and length. Returns how
     /// many were left out because of their number.
     pub fn attributes<S: AttributeSink<'a>>(&self, sink: &mut S) -> u32 {
-        match &self.source {
-            Some(Source { builder, reading, rate }) => {
-                let mut attributes = Attributes::new(sink, builder.settings());
-                builder.attributes(&mut attributes, reading, *rate);
-                attributes.dropped()
-            }
-            None => {
-                self.span.attributes.iter().for_each(|attribute| replay(attribute, sink));
-                self.span.dropped_attributes
-            }
+        if let Some(Source { builder, reading, rate }) = &self.source {
+            let mut attributes = Attributes::new(sink, builder.settings());
+            builder.attributes(&mut attributes, reading, *rate);
+            attributes.dropped()
+        } else {
+            self.span.attributes.iter().for_each(|attribute| replay(attribute, sink));
+            self.span.dropped_attributes
         }
     }
 
@@ -72,6 +67,6 @@ fn replay<'a, S: AttributeSink<'a>>(attribute: &Attribute<'a>, sink: &mut S) {
         Value::Int(number) => sink.int(key.clone(), *number),
         Value::Double(number) => sink.double(key.clone(), *number),
         Value::Bool(truth) => sink.bool(key.clone(), *truth),
-        Value::Strings(texts) => sink.texts(key.clone(), texts.iter().map(|text| Cow::clone(text)).collect()),
+        Value::Strings(texts) => sink.texts(key.clone(), texts.clone()),
     }
 }

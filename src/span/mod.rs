@@ -21,6 +21,7 @@ mod routes;
 mod sampling;
 mod selection;
 mod semconv;
+mod sockets;
 mod target;
 mod workload;
 

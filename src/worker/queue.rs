@@ -126,7 +126,11 @@ impl<T> State<T> {
                 let items = std::mem::replace(items, Vec::with_capacity(CHUNK));
                 self.chunks.push_back(Chunk { items, bytes });
             }
-            _ => self.chunks.push_back(Chunk { items: items.drain(..).collect(), bytes }),
+            _ => {
+                #[expect(clippy::drain_collect, reason = "no larger than what it holds")]
+                let items = items.drain(..).collect();
+                self.chunks.push_back(Chunk { items, bytes });
+            }
         }
     }
 }

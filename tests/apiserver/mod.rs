@@ -8,6 +8,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use futures_util::StreamExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -30,9 +31,17 @@ pub struct Cluster {
     client: kube::Client,
 }
 
-/// A port of loopback that nobody has.
+/// A port of loopback that nobody has. Not one of those that the system gives to who connects: while a server is killed and begun
+/// again, somebody could have it.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 9000).unwrap();
+    loop {
+        let port = 20_000 + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % 9000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Names from the server that `kubeconfig` names.

@@ -3,6 +3,8 @@
 //! Half of the time of a span goes into them, so those that most are, with lengths of one byte each, are written as two
 //! pieces: all that comes before the value, whose length is known where the name is, and the value.
 
+#![expect(clippy::inline_always, reason = "a name is written as stores where its length is known")]
+
 use std::borrow::Cow;
 
 use prost::encoding::WireType;
@@ -219,10 +221,8 @@ mod tests {
             let at = Timestamp::from_nanos(bytes);
             let transfer =
                 Transfer { first_byte: at, last_byte: at, body_bytes: bytes / 2, wire_bytes: bytes, packets };
-            let socket = |bytes: [u8; 4]| match is_v6 {
-                true => (std::net::Ipv4Addr::from(bytes).to_ipv6_mapped().segments(), 80).into(),
-                false => (bytes, 65_535).into(),
-            };
+            let mapped = |bytes: [u8; 4]| std::net::Ipv4Addr::from(bytes).to_ipv6_mapped().segments();
+            let socket = |bytes: [u8; 4]| if is_v6 { (mapped(bytes), 80).into() } else { (bytes, 65_535).into() };
             let [one, two, three, four] = sockets.map(socket);
             let head = format!("HTTP/1.1 {status} OK\r\n\r\n");
             Exchange {

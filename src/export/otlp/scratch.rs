@@ -1,5 +1,7 @@
 //! Where a message is written before its length is known.
 
+#![expect(clippy::inline_always, reason = "a name is written as stores where its length is known")]
+
 use prost::encoding::WireType;
 
 /// Bytes with room behind them: to write a short piece of known length is to store it.
@@ -62,12 +64,11 @@ impl Scratch {
     #[inline]
     pub(super) fn begin(&mut self, tag: u8, length: usize) {
         let key = tag << 3 | WireType::LengthDelimited as u8;
-        match u8::try_from(length) {
-            Ok(length @ ..0x80) => self.put(&[key, length]),
-            _ => {
-                self.put(&[key]);
-                self.varint(length as u64);
-            }
+        if let Ok(length @ ..0x80) = u8::try_from(length) {
+            self.put(&[key, length]);
+        } else {
+            self.put(&[key]);
+            self.varint(length as u64);
         }
     }
 
@@ -86,8 +87,9 @@ mod tests {
     #[test]
     fn long_messages_leave_no_room_behind_and_short_ones_keep_theirs() {
         let mut scratch = Scratch::default();
-        scratch.put(&[7; 100_000]);
-        assert_eq!(scratch.bytes(), [7; 100_000]);
+        let long = vec![7; 100_000];
+        scratch.put(&long);
+        assert_eq!(scratch.bytes(), long);
         scratch.clear();
         assert_eq!((scratch.bytes(), scratch.bytes.len()), (&[][..], 0));
         scratch.delimited(2, b"ab");

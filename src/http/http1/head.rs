@@ -146,8 +146,8 @@ fn request_head(head: Owned, whole: &[u8], line: RequestLine, complete: bool) ->
 }
 
 fn halves(number: u128) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, low @ ..] = number.to_be_bytes();
-    [u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes(low)]
+    let half = |number: u128| u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
+    [half(number >> 64), half(number)]
 }
 
 fn request_line(bytes: &[u8]) -> Option<RequestLine> {

@@ -1,12 +1,12 @@
 //! `Exchange` → `Span`: kind, ids, status and attributes by the rules of the conventions.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, SocketAddr};
 
-use super::attributes::{AddressText, AttributeSink, Attributes, lossy};
+use super::attributes::{AttributeSink, Attributes, lossy};
 use super::draft::{Draft, Source};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
+use super::sockets::Sockets;
 use super::target::{Target, default_port};
 use super::workload::Workloads;
 use super::{
@@ -372,59 +372,6 @@ fn error_type(exchange: &Exchange, kind: SpanKind) -> Option<Cow<'static, str>> 
     let status = exchange.response.as_ref()?.head.status();
     let is_error = status >= 500 || (status >= 400 && kind == SpanKind::Client);
     is_error.then(|| Cow::Owned(status.to_string()))
-}
-
-/// The sockets of an exchange, and the texts of their addresses.
-struct Sockets {
-    client: AddressText,
-    server: AddressText,
-    ports: (u16, u16),
-    /// Of the side that the span is of: the other end, its own.
-    peer: AddressText,
-    own: AddressText,
-    peer_and_own_port: (u16, u16),
-    network_type: &'static str,
-}
-
-impl Sockets {
-    fn of(exchange: &Exchange, kind: SpanKind) -> Self {
-        let text = |socket: SocketAddr| AddressText::of(socket.ip().to_canonical());
-        let (client, server) = (text(exchange.client), text(exchange.server));
-        let (near, far) = match (kind, &exchange.translated) {
-            (SpanKind::Server, Some(there)) => (there.client, there.server),
-            (SpanKind::Server, None) => (exchange.client, exchange.server),
-            (SpanKind::Client, _) => (exchange.server, exchange.client),
-        };
-        let (peer, own) = match (kind, &exchange.translated) {
-            (SpanKind::Server, Some(_)) => (text(near), text(far)),
-            (SpanKind::Server, None) => (client, server),
-            (SpanKind::Client, _) => (server, client),
-        };
-        Self {
-            client,
-            server,
-            ports: (exchange.client.port(), exchange.server.port()),
-            peer,
-            own,
-            peer_and_own_port: (near.port(), far.port()),
-            network_type: if matches!(near.ip().to_canonical(), IpAddr::V4(_)) { "ipv4" } else { "ipv6" },
-        }
-    }
-
-    fn add<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, layout: Layout) {
-        if layout == Layout::Agent {
-            list.address(semconv::SOURCE_ADDRESS, &self.client);
-            list.int(semconv::SOURCE_PORT, self.ports.0);
-            list.address(semconv::DESTINATION_ADDRESS, &self.server);
-            list.int(semconv::DESTINATION_PORT, self.ports.1);
-        }
-        list.address(semconv::NETWORK_PEER_ADDRESS, &self.peer);
-        list.int(semconv::NETWORK_PEER_PORT, self.peer_and_own_port.0);
-        list.address(semconv::NETWORK_LOCAL_ADDRESS, &self.own);
-        list.int(semconv::NETWORK_LOCAL_PORT, self.peer_and_own_port.1);
-        list.text(semconv::NETWORK_TRANSPORT, "tcp");
-        list.text(semconv::NETWORK_TYPE, self.network_type);
-    }
 }
 
 fn add_client<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: &'a Exchange, sockets: &Sockets) {

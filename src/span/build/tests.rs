@@ -1,5 +1,6 @@
 //! Spans of exchanges that are known by construction, row by row of the contract.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use proptest::prelude::*;
