@@ -401,8 +401,10 @@ fn an_answer_is_in_doubt_when_what_follows_it_was_lost() {
     let uploads = uploads.ack(Side::Client).wait(300_000_000).close();
     assert_eq!(say(&without(&[0, 3, 4], &uploads)), ["GET /1 210 !"]);
     // A client that goes had received more, too.
-    let gone = answered.ack(Side::Client).wait(300_000_000).close();
+    let gone = answered.clone().ack(Side::Client).wait(300_000_000).close();
     assert_eq!(say(&without(&[0, 3], &gone)), ["GET /1 210 !"]);
+    // At once, before what was lost counts as lost.
+    assert_eq!(say(&without(&[0, 3], &answered.close())), ["GET /1 210 !"]);
 }
 
 #[test]

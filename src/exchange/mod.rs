@@ -84,7 +84,7 @@ pub struct Translated {
 /// The request's side of an exchange.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RequestPart {
-    /// Start line and header lines.
+    /// Start line and the header lines that are kept.
     pub head: RequestHead,
     /// Times and sizes.
     pub transfer: Transfer,
@@ -95,7 +95,7 @@ pub struct RequestPart {
 /// The response's side of an exchange.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ResponsePart {
-    /// Status line and header lines of the final response; interim responses are not kept.
+    /// Status line and the header lines that are kept of the final response; interim responses are not kept.
     pub head: ResponseHead,
     /// Times and sizes.
     pub transfer: Transfer,

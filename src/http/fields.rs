@@ -1,4 +1,4 @@
-//! Which header lines are kept of a head once its body's framing is known: those that somebody will read.
+//! Which header lines are kept of a head: those that somebody will read, and those that frame its body.
 //!
 //! A head has some ten lines, of which a span needs two or three. What nobody reads would be copied, held as long as the
 //! exchange is open, handed from thread to thread and freed, and this is most of what an exchange weighs.

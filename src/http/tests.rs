@@ -125,6 +125,7 @@ impl Bench {
             past: Past::Unknown,
             opener: None,
             beginnings,
+            ends_ahead: false,
         }
     }
 

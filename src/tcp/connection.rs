@@ -369,7 +369,9 @@ impl<S> Streams<S> {
                 }
                 if let Some((at, beyond)) = self.half_mut(direction).take_end() {
                     cx.counters.bytes_after_end += beyond;
+                    self.flow.ends_ahead = self.half(direction.opposite()).is_behind_its_peer();
                     self.report(direction, StreamEvent::End(at), cx);
+                    self.flow.ends_ahead = false;
                     moved = true;
                 }
             }

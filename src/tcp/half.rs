@@ -244,6 +244,11 @@ impl Half {
         self.received_by(number).is_some()
     }
 
+    /// Whether the peer has acknowledged bytes of this direction that are still to come here.
+    pub(super) fn is_behind_its_peer(&self) -> bool {
+        self.is_behind(self.acknowledged)
+    }
+
     /// How far beyond `next` the sender of such an acknowledgement had received.
     pub(super) fn received_by(&self, number: Option<SequenceNumber>) -> Option<SequenceNumber> {
         let open = self.is_known() && !self.ended;

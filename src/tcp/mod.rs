@@ -102,6 +102,8 @@ pub struct Flow {
     pub opener: Option<Direction>,
     /// The number of the first byte of each direction, upwards first, where its SYN was captured.
     pub beginnings: [Option<SequenceNumber>; 2],
+    /// While a direction ends: whether its sender has acknowledged bytes of the other that are still to come here, if ever.
+    pub ends_ahead: bool,
 }
 
 /// How the capture came to a connection.

@@ -243,6 +243,7 @@ fn hear(script: &Script, origin: Origin, piece: usize) -> Listener {
         opener: None,
         past: Past::Unknown,
         beginnings: [None; 2],
+        ends_ahead: false,
     };
     let mut said = 0_u64;
     'events: for (number, event) in script.events.iter().enumerate() {

@@ -142,11 +142,11 @@ impl<K: ExchangeSink> Pairer<'_, K> {
 
     /// The client goes: it is content with what it has, if the capture has missed nothing of it.
     pub(super) fn client_closed(&mut self) {
-        let has_more = matches!(
+        let had_more = matches!(
             (self.pairing.response_end, self.pairing.loss.response),
             (Some(end), Some(lost)) if lost.is_after(end)
         );
-        self.release(if has_more { Finding::Undecided } else { Finding::Proven });
+        self.release(if had_more || self.flow.ends_ahead { Finding::Undecided } else { Finding::Proven });
     }
 
     /// Time has come to `now`: what was held back for long goes.

@@ -34,6 +34,7 @@ impl Bench {
                 past: Past::Unknown,
                 opener: None,
                 beginnings: [Some(SequenceNumber::new(1000)), Some(SequenceNumber::new(5000))],
+                ends_ahead: false,
             },
             exchanges: Vec::new(),
             counters: ExchangeCounters::default(),

@@ -73,7 +73,8 @@ pub struct SpanEncoder {
 }
 
 impl SpanEncoder {
-    /// Appends `span` as an element of `ScopeSpans.spans`, with its key and length. Allocates only to grow its buffers.
+    /// Appends `span` as an element of `ScopeSpans.spans`, with its key and length. Beside what attributes have to be put together of, it allocates only to grow its
+    /// buffers.
     pub fn append(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
         self.scratch.clear();
         encode_fields(span, &mut self.scratch);
@@ -148,8 +149,7 @@ pub(super) fn scope_fields(identity: &[Attribute<'_>]) -> Vec<u8> {
     fields
 }
 
-/// Key and length of a length-delimited field. Most are one byte each, and written as such: half of the time of a span
-/// goes into them.
+/// Key and length of a length-delimited field. Most are one byte each, and written as such.
 #[inline]
 pub(super) fn delimited(tag: u32, length: usize, buffer: &mut Vec<u8>) {
     let key = (tag << 3) | WireType::LengthDelimited as u32;

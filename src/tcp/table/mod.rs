@@ -236,6 +236,7 @@ impl<S> ConnectionTable<S> {
             past: if self.now.saturating_since(since) > SHORT_TIMEOUT { Past::Silent } else { Past::Unknown },
             opener: None,
             beginnings: [None; 2],
+            ends_ahead: false,
         };
         let streams = Box::new(Streams::new(handler.begin(), flow));
         let index = self.entries.insert(Entry { key, birth: self.births, state: EntryState::Followed(streams) });
