@@ -169,14 +169,12 @@ impl<T: Footprint> Sender<T> {
         }
         let bytes = std::mem::take(&mut self.gathered_bytes);
         let shared = &self.shared;
-        let state = shared.lock();
-        let state = if state.received_from && state.bytes.saturating_add(bytes) <= shared.max_bytes {
-            let mut state = state;
+        let mut state = shared.lock();
+        if state.received_from && state.bytes.saturating_add(bytes) <= shared.max_bytes {
             state.put(&mut self.gathered, bytes);
-            state
         } else {
-            shared.put_each(state, &mut self.gathered, &self.stop, &mut self.patience)
-        };
+            state = shared.put_each(state, &mut self.gathered, &self.stop, &mut self.patience);
+        }
         drop(state);
         shared.filled.notify_one();
     }
