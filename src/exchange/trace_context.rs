@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::http::RequestHead;
+use crate::http::field_name::{TRACEPARENT, TRACESTATE, X_B3_FLAGS, X_B3_SAMPLED, X_B3_SPAN_ID, X_B3_TRACE_ID};
 
 /// A format of trace context.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,7 +47,7 @@ impl<'a> TraceContext<'a> {
 
 /// W3C Trace Context, level 1 §3.2: `version "-" trace-id "-" parent-id "-" trace-flags`.
 fn w3c(head: &RequestHead) -> Option<TraceContext<'_>> {
-    let mut lines = head.lines("traceparent");
+    let mut lines = head.lines(TRACEPARENT);
     let value = lines.next()?;
     if lines.next().is_some() {
         return None;
@@ -71,7 +72,7 @@ fn w3c(head: &RequestHead) -> Option<TraceContext<'_>> {
 /// All `tracestate` lines joined (§3.3.1.1); at most 512 characters are worth passing on (§3.3.1.5).
 fn trace_state(head: &RequestHead) -> Cow<'_, str> {
     let mut state = Cow::Borrowed("");
-    for value in head.lines("tracestate") {
+    for value in head.lines(TRACESTATE) {
         let printable = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
         let Some(text) = std::str::from_utf8(value).ok().filter(|_| printable) else { return Cow::Borrowed("") };
         if text.is_empty() {
@@ -100,10 +101,10 @@ fn b3_single(value: &[u8]) -> Option<TraceContext<'static>> {
 }
 
 fn b3_multi(head: &RequestHead) -> Option<TraceContext<'static>> {
-    let trace_id = b3_trace_id(head.header("x-b3-traceid")?)?;
-    let span_id = not_zero(hex::<8>(&head.header("x-b3-spanid")?.to_ascii_lowercase())?)?;
-    let debug = head.header("x-b3-flags") == Some(b"1");
-    let sampled = head.header("x-b3-sampled").is_none_or(|state| matches!(state, b"1" | b"true"));
+    let trace_id = b3_trace_id(head.header(X_B3_TRACE_ID)?)?;
+    let span_id = not_zero(hex::<8>(&head.header(X_B3_SPAN_ID)?.to_ascii_lowercase())?)?;
+    let debug = head.header(X_B3_FLAGS) == Some(b"1");
+    let sampled = head.header(X_B3_SAMPLED).is_none_or(|state| matches!(state, b"1" | b"true"));
     Some(TraceContext { trace_id, span_id, flags: u8::from(sampled || debug), trace_state: Cow::Borrowed("") })
 }
 

@@ -108,6 +108,15 @@ impl Connection {
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
     ) -> After {
+        if let StreamEvent::Data(bytes, mark) = &event {
+            let side = self.side_mut(direction);
+            // In the middle of a body nothing begins, so nothing has to be proven.
+            if side.stream.unread() > bytes.len() as u64 {
+                side.note(bytes, mark);
+                side.stream.pass(bytes.len() as u64, mark, sink);
+                return After::Follow;
+            }
+        }
         // A direction whose SYN was not captured is joined, too.
         let start = match flow.beginning(direction) {
             None => Origin::Joined,
@@ -231,10 +240,7 @@ impl Side {
             sink.counters().skipped_bytes += 1;
             return After::Follow;
         }
-        if mark.acknowledgement.is_some() {
-            self.acknowledged = mark.acknowledgement;
-        }
-        self.end = Some(mark.sequence.advance(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
+        self.note(bytes, mark);
         if joins && detect_strictly(bytes) == Detected::Other {
             // Where a capture joins, empty lines and words may be the middle of a body: no boundary.
             return self.stream.search_on(bytes, sink);
@@ -244,6 +250,14 @@ impl Side {
             After::NotHttp if start == Origin::Joined => self.stream.search_on(bytes, sink),
             after => after,
         }
+    }
+
+    /// Notes what data tells of both directions.
+    fn note(&mut self, bytes: &[u8], mark: &Mark) {
+        if mark.acknowledgement.is_some() {
+            self.acknowledged = mark.acknowledgement;
+        }
+        self.end = Some(mark.sequence.advance(u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
     }
 
     /// Whether a message begins with the segment at `mark`, as far as the numbers tell.

@@ -3,21 +3,22 @@
 //! A head has some ten lines, of which a span needs two or three. What nobody reads would be copied, held as long as the
 //! exchange is open, handed from thread to thread and freed, and this is most of what an exchange weighs.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
 
 use super::Role;
-use super::lines::{ANY, HELD, LineIndex, line_tag, tag};
+use super::field_name::{CONTENT_LENGTH, FieldCode, TRANSFER_ENCODING, UPGRADE, known};
+use super::lines::{HELD, LineIndex, Margins};
 
 /// What framing a body and following the connection need (RFC 9112 §6.3, RFC 9110 §7.8).
-const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "upgrade"];
+const FRAMING: [&str; 3] = [CONTENT_LENGTH.text(), TRANSFER_ENCODING.text(), UPGRADE.text()];
 
-/// Places of [`Names::places`].
-const PLACES: usize = 1024;
-/// In [`Names::places`]: of no name, of several names.
-const NONE: u8 = 0;
-const SEVERAL: u8 = u8::MAX;
+/// In [`Names::places`] and [`Name::next`]: no name.
+const NONE: u16 = 0;
+
+/// Where all lines are kept, of these is it told that they have one of the names that the agent reads.
+static ALL: LazyLock<Names> = LazyLock::new(|| Names::new(known()));
 
 /// The header fields that are kept, of requests and of responses.
 #[derive(Clone, Debug, Default)]
@@ -37,11 +38,23 @@ pub enum KeptFields {
 /// Names of header fields, compared without case.
 #[derive(Debug)]
 pub struct Names {
-    list: Vec<Box<[u8]>>,
-    /// By a name's [`tag`], one more than its number in `list`; most lines need no further look.
-    places: Box<[u8; PLACES]>,
-    /// Some name is too short for a tag.
+    list: Vec<Name>,
+    /// By the [`FieldCode::of_beginning`] of names, one more than the number of the first of them in `list`; most lines need no
+    /// further look.
+    places: Box<[u16; FieldCode::PLACES]>,
+    /// Some name is too short to be told by its beginning.
     any_short: bool,
+}
+
+#[derive(Debug)]
+struct Name {
+    /// In lower case.
+    text: Box<[u8]>,
+    /// As it is mostly written: `Content-Length`.
+    usual: Box<[u8]>,
+    code: FieldCode,
+    /// The next one in the same place, as in [`Names::places`].
+    next: u16,
 }
 
 impl KeptFields {
@@ -77,51 +90,109 @@ impl KeptFields {
 
 impl Names {
     fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut all = Self { list: Vec::new(), places: Box::new([NONE; PLACES]), any_short: false };
-        for name in names.into_iter().chain(FRAMING) {
-            let name = name.to_ascii_lowercase().into_bytes();
-            if all.list.iter().any(|known| **known == *name) {
+        let mut all = Self { list: Vec::new(), places: Box::new([NONE; FieldCode::PLACES]), any_short: false };
+        for name in FRAMING.into_iter().chain(names) {
+            let text: Box<[u8]> = name.to_ascii_lowercase().into_bytes().into();
+            if all.list.iter().any(|known| known.text == text) {
                 continue;
             }
-            let tag = tag(&name);
-            all.any_short |= tag == ANY;
-            all.list.push(name.into());
-            if let Some(place) = all.places.get_mut(place_of(tag)) {
-                let number = u8::try_from(all.list.len()).unwrap_or(SEVERAL);
-                *place = if *place == NONE { number } else { SEVERAL };
+            let beginning = FieldCode::of_beginning(&text);
+            all.any_short |= beginning == FieldCode::ANY;
+            let place = all.places.get_mut(beginning.place());
+            if let (Some(place), Ok(number)) = (place, u16::try_from(all.list.len() + 1)) {
+                let next = std::mem::replace(place, number);
+                all.list.push(Name { code: FieldCode::of(&text), usual: usual(&text), text, next });
             }
         }
         all
     }
 
-    /// Whether `line`, whose tag is `tag`, is a field of one of the names. A line that begins with space may be of any.
+    /// What is known of `line` if it has one of the names; one that begins with space may have any.
     #[inline]
-    pub(super) fn keeps(&self, tag: u16, line: &[u8]) -> bool {
-        let place = self.places.get(place_of(tag)).copied().unwrap_or(SEVERAL);
-        (place != NONE || self.any_short || tag == ANY) && self.has(place, tag, line)
+    fn find(&self, line: &[u8]) -> Option<Found> {
+        let beginning = FieldCode::of_beginning(line);
+        let first = self.places.get(beginning.place()).copied().unwrap_or(NONE);
+        let may_be_any = beginning == FieldCode::ANY || self.any_short;
+        if first == NONE && !may_be_any { None } else { self.find_from(first, line, may_be_any) }
     }
 
-    fn has(&self, place: u8, tag: u16, line: &[u8]) -> bool {
-        let one = self.list.get(usize::from(place).wrapping_sub(1)).filter(|_| !self.any_short && tag != ANY);
-        match one {
-            Some(name) if place != SEVERAL => is_field(line, name),
-            _ => is_spaced(line) || self.list.iter().any(|name| is_field(line, name)),
+    /// Whether a line that does not begin like one of the names has none of them, if it does not begin with space.
+    pub(super) const fn are_told_by_their_beginning(&self) -> bool {
+        !self.any_short
+    }
+
+    #[inline(never)]
+    fn find_from(&self, first: u16, line: &[u8], may_be_any: bool) -> Option<Found> {
+        let mut next = first;
+        while let Some(name) = self.list.get(usize::from(next).wrapping_sub(1)) {
+            if let Some(found) = name.find(line) {
+                return Some(found);
+            }
+            next = name.next;
         }
+        if !may_be_any {
+            return None;
+        }
+        let is_any = is_spaced(line) || self.list.iter().any(|name| name.find(line).is_some());
+        is_any.then_some(Found::ANY)
     }
 }
 
-fn is_field(line: &[u8], name: &[u8]) -> bool {
-    line.split_at_checked(name.len()).is_some_and(|(found, rest)| {
-        (rest.first() == Some(&b':') || is_spaced(rest)) && found.eq_ignore_ascii_case(name)
-    })
+impl Name {
+    /// What is known of `line`, if it has this name.
+    #[inline]
+    fn find(&self, line: &[u8]) -> Option<Found> {
+        let end = self.text.len();
+        let after = line.get(end)?;
+        let is_it = (*after == b':' || after.is_ascii_whitespace())
+            && line.get(..end).is_some_and(|found| *found == *self.usual || found.eq_ignore_ascii_case(&self.text));
+        let found = || match Margins::of(line, end) {
+            Some(margins) if *after == b':' => Found { code: self.code, margins },
+            _ => Found::ANY,
+        };
+        is_it.then(found)
+    }
+}
+
+/// A name in lower case → with a capital letter for each of its words.
+fn usual(name: &[u8]) -> Box<[u8]> {
+    let words = name.split_inclusive(|byte| *byte == b'-');
+    let capital = |word: &[u8]| {
+        let mut word = word.to_vec();
+        word.first_mut().into_iter().for_each(|first| first.make_ascii_uppercase());
+        word
+    };
+    words.flat_map(capital).collect()
+}
+
+/// What is known of a line.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    code: FieldCode,
+    margins: Margins,
+}
+
+impl Found {
+    /// It may have any name.
+    const ANY: Self = Self { code: FieldCode::ANY, margins: Margins::NONE };
+    /// It has none.
+    const NOTHING: Self = Self { code: FieldCode::NOTHING, margins: Margins::NONE };
+
+    /// Of `line`, where every line is kept.
+    fn of(line: &[u8]) -> Self {
+        let unknown = || Self { code: FieldCode::of_beginning(line), margins: Margins::NONE };
+        ALL.find(line).unwrap_or_else(unknown)
+    }
+}
+
+/// Whether a line is nothing but its end.
+#[inline]
+pub(super) fn is_empty(line: &[u8]) -> bool {
+    matches!(line, b"\r\n" | b"\n")
 }
 
 fn is_spaced(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(u8::is_ascii_whitespace)
-}
-
-const fn place_of(tag: u16) -> usize {
-    (tag >> 1) as usize % PLACES
 }
 
 /// Header lines of a head that are kept: where they are, in order.
@@ -135,7 +206,7 @@ pub(super) struct KeptLines {
 struct KeptLine {
     start: u32,
     end: u32,
-    tag: u16,
+    found: Found,
 }
 
 impl KeptLines {
@@ -153,12 +224,34 @@ impl KeptLines {
     /// Keeps `line`, which begins at `start`, if it has one of `names`; any line, if there are none.
     #[inline]
     pub(super) fn look_at(&mut self, line: &[u8], start: usize, names: Option<&Names>) {
-        let tag = line_tag(line);
-        if names.is_none_or(|names| names.keeps(tag, line)) {
-            let number = |place| u32::try_from(place).unwrap_or(u32::MAX);
-            self.lines.push(KeptLine { start: number(start), end: number(start + line.len()), tag });
-            self.bytes += line.len();
+        let found = match names {
+            _ if is_empty(line) => names.is_none().then_some(Found::NOTHING),
+            Some(names) => names.find(line),
+            None => Some(Found::of(line)),
+        };
+        if let Some(found) = found {
+            self.keep(line, start, found);
         }
+    }
+
+    /// The same, where names are told by their beginning and `line` does not begin with space.
+    #[inline]
+    pub(super) fn look_at_beginning(&mut self, line: &[u8], start: usize, names: &Names) {
+        let Some(beginning) = line.first_chunk() else { return };
+        let place = FieldCode::of_letters(*beginning).place();
+        let first = names.places.get(place).copied().unwrap_or(NONE);
+        if first != NONE
+            && let Some(found) = names.find_from(first, line, false)
+        {
+            self.keep(line, start, found);
+        }
+    }
+
+    #[inline(never)]
+    fn keep(&mut self, line: &[u8], start: usize, found: Found) {
+        let number = |place| u32::try_from(place).unwrap_or(u32::MAX);
+        self.lines.push(KeptLine { start: number(start), end: number(start + line.len()), found });
+        self.bytes += line.len();
     }
 
     /// The start line with these lines of `section` behind it, and where they are then.
@@ -167,10 +260,10 @@ impl KeptLines {
         bytes.extend_from_slice(start_line);
         let mut index = LineIndex::EMPTY;
         let mut start = 0;
-        for line in &self.lines {
-            let text = section.get(line.start as usize..line.end as usize).unwrap_or_default();
+        for KeptLine { start: from, end, found } in &self.lines {
+            let text = section.get(*from as usize..*end as usize).unwrap_or_default();
             bytes.extend_from_slice(text);
-            index.push(start, start + text.len(), line.tag);
+            index.push(start, start + text.len(), found.code, found.margins);
             start += text.len();
         }
         (bytes.into_boxed_slice(), index)
@@ -217,7 +310,7 @@ mod tests {
             // Of lines that begin with space nobody can say at a glance whose they are.
             let is_plain = !lines.iter().any(|line| line.starts_with(' '));
             if let Some(kept) = kept.filter(|_| is_plain && !names.contains(&other)) {
-                prop_assert_eq!(values(kept.lines(&other)), Vec::<Vec<u8>>::new());
+                prop_assert_eq!(values(kept.lines(&*other)), Vec::<Vec<u8>>::new());
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Message heads: owned in one allocation, read by name without another.
 
+use super::field_name::FieldName;
 use super::fields::KeptFields;
 pub use super::lines::Headers;
 use super::lines::LineIndex;
@@ -73,13 +74,15 @@ impl RequestHead {
     }
 
     /// Value of the first header line with this name, compared without case, without surrounding space.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
+    #[inline]
+    pub fn header<'n>(&self, name: impl Into<FieldName<'n>>) -> Option<&[u8]> {
         self.lines(name).next()
     }
 
     /// Values of all header lines with this name, likewise.
-    pub fn lines<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.lines.values(self.section(), name.as_bytes())
+    #[inline]
+    pub fn lines<'a, 'n, N: Into<FieldName<'n>>>(&'a self, name: N) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n, N> {
+        self.lines.values(self.section(), name.into())
     }
 
     /// The header lines.
@@ -143,13 +146,15 @@ impl ResponseHead {
     }
 
     /// Value of the first header line with this name, compared without case, without surrounding space.
-    pub fn header(&self, name: &str) -> Option<&[u8]> {
+    #[inline]
+    pub fn header<'n>(&self, name: impl Into<FieldName<'n>>) -> Option<&[u8]> {
         self.lines(name).next()
     }
 
     /// Values of all header lines with this name, likewise.
-    pub fn lines<'a, 'n>(&'a self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
-        self.lines.values(self.section(), name.as_bytes())
+    #[inline]
+    pub fn lines<'a, 'n, N: Into<FieldName<'n>>>(&'a self, name: N) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n, N> {
+        self.lines.values(self.section(), name.into())
     }
 
     /// The header lines.

@@ -2,7 +2,7 @@
 
 use memchr::{memchr, memchr_iter};
 
-use super::fields::{KeptLines, Names};
+use super::field_name::{FieldCode, FieldName};
 
 /// Lines whose place is known of a head that is kept.
 pub(super) const HELD: usize = 8;
@@ -15,50 +15,39 @@ pub(super) const HELD: usize = 8;
 pub(super) struct LineIndex {
     /// From the beginning of the header lines.
     starts: [u16; HELD],
-    /// Of the first bytes of each line, by [`tag`]: most lines need no further look.
-    tags: [u16; HELD],
+    /// Of the name of each line.
+    codes: [FieldCode; HELD],
+    /// Of each line whose code is exact: what stands before its value and after it.
+    margins: [Margins; HELD],
     count: u8,
-    /// [`bit`] is set for the tag of each line that is kept; all are when one may begin with anything.
+    /// [`FieldCode::bit`] is set for each line that is kept; all are when one may have any name.
     present: u64,
     /// Where the lines begin whose places are not kept.
     rest: u32,
 }
 
-/// A head that is whole, in one pass.
-#[derive(Clone, Debug)]
-pub(super) struct Scan {
-    /// Where its header lines begin.
-    pub(super) headers_start: usize,
-    /// After its first empty line.
-    pub(super) end: usize,
-    pub(super) kept: KeptLines,
-    /// Whether a line goes on with the next one (obs-fold, RFC 9112 §5.2).
-    pub(super) folds: bool,
-    /// How many of its header lines end with CR and LF, the empty line among them.
-    pub(super) carriages: usize,
+/// Bytes of a line before its value and after it.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Margins {
+    before: u8,
+    after: u8,
 }
 
-impl Scan {
-    /// The head that `bytes` begin with, if its end is among them; of its lines those with one of `names`, or all.
-    pub(super) fn of(bytes: &[u8], names: Option<&Names>) -> Option<Self> {
-        let mut ends = memchr_iter(b'\n', bytes);
-        let headers_start = ends.next()? + 1;
-        let section = bytes.get(headers_start..)?;
-        let mut scan = Self { headers_start, end: 0, kept: KeptLines::default(), folds: false, carriages: 0 };
-        let mut start = 0;
-        for end in ends {
-            let next = end + 1 - headers_start;
-            let line = section.get(start..next)?;
-            scan.carriages += usize::from(line.ends_with(b"\r\n"));
-            scan.kept.look_at(line, start, names);
-            if matches!(line, b"\r\n" | b"\n") {
-                scan.end = headers_start + next;
-                return Some(scan);
-            }
-            scan.folds |= matches!(section.get(next), Some(b' ' | b'\t'));
-            start = next;
-        }
-        None
+impl Margins {
+    /// Not known.
+    pub(super) const NONE: Self = Self { before: 0, after: 0 };
+
+    /// Of `line`, whose name is `name` bytes long and ends with the colon; `None` where that is too much space to be held.
+    pub(super) fn of(line: &[u8], name: usize) -> Option<Self> {
+        let value = line.get(name + 1..)?.trim_ascii_start();
+        let before = u8::try_from(line.len() - value.len()).ok()?;
+        let after = u8::try_from(value.len() - value.trim_ascii_end().len()).ok()?;
+        Some(Self { before, after })
+    }
+
+    fn within(self, line: &[u8]) -> &[u8] {
+        let end = line.len().saturating_sub(self.after.into());
+        line.get(self.before.into()..end).unwrap_or_default()
     }
 }
 
@@ -69,17 +58,28 @@ pub(super) fn folds(section: &[u8]) -> bool {
 
 impl LineIndex {
     /// Of no lines.
-    pub(super) const EMPTY: Self = Self { starts: [0; HELD], tags: [0; HELD], count: 0, present: 0, rest: 0 };
+    pub(super) const EMPTY: Self = Self {
+        starts: [0; HELD],
+        codes: [FieldCode::ANY; HELD],
+        margins: [Margins::NONE; HELD],
+        count: 0,
+        present: 0,
+        rest: 0,
+    };
 
-    /// Keeps the place of a line with this tag, if it follows those that are kept.
+    /// Keeps the place of a line with this code, if it follows those that are kept.
     #[inline]
-    pub(super) fn push(&mut self, start: usize, next: usize, tag: u16) {
-        let slots = (self.starts.get_mut(usize::from(self.count)), self.tags.get_mut(usize::from(self.count)));
-        if let ((Some(place), Some(mark)), Ok(from)) = (slots, u16::try_from(start))
-            && start == self.rest as usize
+    pub(super) fn push(&mut self, start: usize, next: usize, code: FieldCode, margins: Margins) {
+        let number = usize::from(self.count);
+        if let (Some(place), Some(mark), Some(held), Ok(from)) = (
+            self.starts.get_mut(number),
+            self.codes.get_mut(number),
+            self.margins.get_mut(number),
+            u16::try_from(start),
+        ) && start == self.rest as usize
         {
-            (*place, *mark) = (from, tag);
-            self.present |= if tag == ANY { u64::MAX } else { bit(tag) };
+            (*place, *mark, *held) = (from, code, margins);
+            self.present |= if code == FieldCode::ANY { u64::MAX } else { code.bit() };
             self.count += 1;
             self.rest = u32::try_from(next).unwrap_or(u32::MAX);
         }
@@ -87,59 +87,43 @@ impl LineIndex {
 
     /// Values of the lines of `section` with this name, in order.
     #[inline]
-    pub(super) fn values<'a, 'n>(&'a self, section: &'a [u8], name: &'n [u8]) -> Values<'a, 'n> {
+    pub(super) fn values<'a, 'n>(&'a self, section: &'a [u8], name: FieldName<'n>) -> Values<'a, 'n> {
         let rest = Headers::of(section.get(self.rest as usize..).unwrap_or_default());
-        let tag = tag(name);
-        let next = if tag == ANY || self.present & bit(tag) != 0 { 0 } else { usize::from(self.count) };
-        Values { index: self, tag, next, section, name, rest }
+        let code = name.code();
+        let is_possible = code == FieldCode::ANY || self.present & code.bit() != 0;
+        let next = if is_possible { 0 } else { usize::from(self.count) };
+        Values { index: self, next, section, name, rest }
     }
 
-    /// The first line from `from` on that may begin with what has this tag.
+    /// The first line from `from` on that may have the name of this code.
     #[inline]
-    fn find(&self, from: usize, tag: u16) -> Option<usize> {
-        let tags = self.tags.get(from..usize::from(self.count))?;
-        let found = match tag {
-            ANY => (!tags.is_empty()).then_some(0),
-            // No line begins with anything.
-            _ if self.present != u64::MAX => tags.iter().position(|known| *known == tag),
-            _ => tags.iter().position(|known| *known == tag || *known == ANY),
+    fn find(&self, from: usize, code: FieldCode) -> Option<usize> {
+        let codes = self.codes.get(from..usize::from(self.count))?;
+        let found = match code {
+            FieldCode::ANY => (!codes.is_empty()).then_some(0),
+            // No line may have any name.
+            _ if self.present != u64::MAX => codes.iter().position(|known| *known == code),
+            _ => codes.iter().position(|known| *known == code || *known == FieldCode::ANY),
         };
         found.map(|found| from + found)
     }
 
     /// A line with the end of it.
+    #[inline]
     fn line<'a>(&self, place: usize, section: &'a [u8]) -> &'a [u8] {
         let start = |place: usize| self.starts.get(place).map_or(0, |start| usize::from(*start));
         let after = if place + 1 < usize::from(self.count) { start(place + 1) } else { self.rest as usize };
         section.get(start(place)..after).unwrap_or_default()
     }
-}
 
-/// The tag of what may begin with anything.
-pub(super) const ANY: u16 = 0;
-/// The tag of what holds no field: no name has it, because theirs are odd.
-const NOTHING: u16 = 2;
-
-const fn bit(tag: u16) -> u64 {
-    1 << (tag >> 1 & 63)
-}
-
-/// The tag of a line with its end.
-pub(super) fn line_tag(line: &[u8]) -> u16 {
-    if matches!(line, b"\r\n" | b"\n") { NOTHING } else { tag(line) }
-}
-
-/// The same for all that begins with the same four bytes, whatever their case; [`ANY`] for a name that is shorter and for a
-/// line that begins with space, which is no part of the name.
-#[inline]
-pub(super) fn tag(bytes: &[u8]) -> u16 {
-    match bytes.first_chunk::<4>() {
-        Some(start) if !start.first().is_some_and(u8::is_ascii_whitespace) => {
-            let [.., high, low] =
-                ((u32::from_le_bytes(*start) | 0x2020_2020).wrapping_mul(0x9e37_79b1) >> 12).to_be_bytes();
-            u16::from_be_bytes([high, low]) | 1
+    /// The value of a line, if `name` is its name.
+    #[inline]
+    fn value<'a>(&self, place: usize, section: &'a [u8], name: FieldName<'_>) -> Option<&'a [u8]> {
+        let line = self.line(place, section);
+        match (self.codes.get(place), self.margins.get(place)) {
+            (Some(code), Some(margins)) if code.is_exact() && *code == name.code() => Some(margins.within(line)),
+            _ => value_of(line, name.text().as_bytes()),
         }
-        _ => ANY,
     }
 }
 
@@ -147,10 +131,9 @@ pub(super) fn tag(bytes: &[u8]) -> u16 {
 #[derive(Clone, Debug)]
 pub(super) struct Values<'a, 'n> {
     index: &'a LineIndex,
-    tag: u16,
     next: usize,
     section: &'a [u8],
-    name: &'n [u8],
+    name: FieldName<'n>,
     rest: Headers<'a>,
 }
 
@@ -167,13 +150,15 @@ impl<'a> Iterator for Values<'a, '_> {
 
 impl<'a> Values<'a, '_> {
     fn look_on(&mut self) -> Option<&'a [u8]> {
-        while let Some(place) = self.index.find(self.next, self.tag) {
+        while let Some(place) = self.index.find(self.next, self.name.code()) {
             self.next = place + 1;
-            if let Some(value) = value_of(self.index.line(place, self.section), self.name) {
+            if let Some(value) = self.index.value(place, self.section, self.name) {
                 return Some(value);
             }
         }
-        self.rest.find(|(name, _)| name.eq_ignore_ascii_case(self.name)).map(|(_, value)| value)
+        self.next = usize::from(self.index.count);
+        let wanted = self.name.text().as_bytes();
+        self.rest.find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
     }
 }
 
@@ -231,13 +216,17 @@ impl<'a> Iterator for Headers<'a> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::fields::KeptLines;
     use super::*;
 
     proptest! {
         #[test]
         fn looking_up_by_name_finds_what_reading_all_lines_finds(
-            lines in proptest::collection::vec((" ?[A-Za-z-]{0,4}[ \t\u{c}]?", "[:]{0,2}", "[a-z :]{0,6}\r?"), 0..40),
-            name in "[A-Za-z-]{0,4}",
+            lines in proptest::collection::vec(
+                (" ?([A-Za-z-]{0,4}|[Hh]ost|content-length|X-Forwarded-For)[ \t\u{c}]?", "[:]{0,2}", "[a-z :]{0,6}\r?"),
+                0..40,
+            ),
+            name in "[A-Za-z-]{0,4}|HOST",
             pick in 0_usize..40,
         ) {
             let text: Vec<String> = lines.iter().map(|(name, colon, value)| format!("{name}{colon}{value}\n")).collect();
@@ -249,7 +238,7 @@ mod tests {
                 let is_it = |found: &[u8]| found.eq_ignore_ascii_case(name.as_bytes());
                 let all = Headers::of(section).filter(|(found, _)| is_it(found)).map(|(_, value)| value);
                 let all: Vec<&[u8]> = all.collect();
-                prop_assert_eq!(index.values(section, name.as_bytes()).collect::<Vec<_>>(), all);
+                prop_assert_eq!(index.values(section, (*name).into()).collect::<Vec<_>>(), all);
             }
             let is_continued = |line: &str| line.starts_with([' ', '\t']);
             prop_assert_eq!(folds(section), text.lines().skip(1).any(is_continued));
@@ -262,7 +251,7 @@ mod tests {
             let many = "x: y\r\n".repeat(HELD - 3);
             let section = format!("{many}long: {}\r\na: 1\r\nb: 2\r\na: 3\r\nb: 4\r\n\r\n", "f".repeat(filler));
             let index = KeptLines::of(section.as_bytes(), None).behind(b"", section.as_bytes()).1;
-            let values = |name: &str| index.values(section.as_bytes(), name.as_bytes()).collect::<Vec<_>>();
+            let values = |name: &str| index.values(section.as_bytes(), name.into()).collect::<Vec<_>>();
             assert_eq!((values("A"), values("b")), (vec![&b"1"[..], b"3"], vec![&b"2"[..], b"4"]));
             assert_eq!(values("c"), Vec::<&[u8]>::new());
         }

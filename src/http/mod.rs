@@ -4,17 +4,21 @@ use crate::tcp::Mark;
 use crate::time::Timestamp;
 
 mod connection;
+mod controls;
 mod detect;
+pub mod field_name;
 mod fields;
 mod head;
 mod http1;
 mod lines;
 mod plain;
 mod preamble;
+mod scan;
 #[cfg(test)]
 mod tests;
 
 pub use connection::{Connection, Following, Known};
+pub use field_name::{FieldCode, FieldName};
 pub use fields::{KeptFields, Names};
 pub use head::{Headers, RequestHead, ResponseHead, Version};
 

@@ -78,6 +78,12 @@ fn is_of(byte: u8, class: u8) -> bool {
     CLASSES.get(usize::from(byte)).is_some_and(|classes| classes & class != 0)
 }
 
+/// Whether all bytes are of a class: without a branch for each, because nearly all are.
+fn are_all(bytes: &[u8], class: u8) -> bool {
+    let classes = |byte: &u8| CLASSES.get(usize::from(*byte)).copied().unwrap_or(0);
+    bytes.iter().fold(class, |all, byte| all & classes(byte)) != 0
+}
+
 /// A request line: where its parts are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct RequestLine {
@@ -96,12 +102,12 @@ pub(super) fn request_line(line: &[u8]) -> Option<RequestLine> {
         b" HTTP/1.0" => Version::Http10,
         _ => return None,
     };
-    let method_end = before.iter().position(|byte| !is_of(*byte, TOKEN))?;
-    let [b' ', target @ ..] = before.get(method_end..)? else { return None };
+    let method_end = before.iter().position(|byte| *byte == b' ')?;
+    let (method, target) = (before.get(..method_end)?, before.get(method_end + 1..)?);
     if method_end == 0 || method_end > MAX_METHOD || target.is_empty() {
         return None;
     }
-    let is_plain = target.iter().all(|byte| is_of(*byte, TARGET));
+    let is_plain = are_all(method, TOKEN) && are_all(target, TARGET);
     is_plain.then_some(RequestLine { method_end, target: (method_end + 1, before.len()), version })
 }
 

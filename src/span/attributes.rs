@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{Attribute, MAX_TEXT, SpanSettings, Value};
+use super::{Attribute, BlockKey, Held, MAX_TEXT, SpanSettings, Value};
 
 /// Where attributes go, one after the other.
 pub trait AttributeSink<'a> {
     /// Takes a text.
-    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: Cow<'a, str>);
+    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>);
 
     /// Takes a text that is gone afterwards.
     fn passing(&mut self, key: impl Into<Cow<'a, str>>, text: &str);
+
+    /// Takes a list of one text.
+    fn only(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>);
 
     /// Takes a list of texts.
     fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: SmallVec<[Cow<'a, str>; 1]>);
@@ -30,6 +33,19 @@ pub trait AttributeSink<'a> {
 
     /// Takes a truth value.
     fn bool(&mut self, key: impl Into<Cow<'a, str>>, truth: bool);
+
+    /// Takes a block that it remembers, if that has no more than `room` attributes; tells how many.
+    fn recall(&mut self, _key: &BlockKey, _room: usize) -> Option<usize> {
+        None
+    }
+
+    /// Where the next attribute will be, for one that remembers blocks.
+    fn position(&self) -> Option<usize> {
+        None
+    }
+
+    /// May remember as one block what it has taken since it was at `position`.
+    fn remember(&mut self, _key: &BlockKey, _held: Held, _attributes: usize, _position: usize) {}
 }
 
 /// Attributes as a list.
@@ -45,12 +61,16 @@ impl<'a> List<'a> {
 }
 
 impl<'a> AttributeSink<'a> for List<'a> {
-    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: Cow<'a, str>) {
-        self.push(key, Value::String(text));
+    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>) {
+        self.push(key, Value::String(text.clone()));
     }
 
     fn passing(&mut self, key: impl Into<Cow<'a, str>>, text: &str) {
         self.push(key, Value::String(text.to_owned().into()));
+    }
+
+    fn only(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>) {
+        self.push(key, Value::Strings(SmallVec::from_buf([text.clone()])));
     }
 
     fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: SmallVec<[Cow<'a, str>; 1]>) {
@@ -91,9 +111,18 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
 
     #[inline(always)]
     pub(super) fn text(&mut self, key: impl Into<Cow<'a, str>>, text: impl Into<Cow<'a, str>>) {
+        self.shared(key, &text.into());
+    }
+
+    /// A text that is wanted elsewhere as well.
+    #[inline(always)]
+    pub(super) fn shared(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>) {
         if self.has_room() {
-            let text = self.cut(text.into());
-            self.sink.text(key, text);
+            if text.len() <= self.length_limit {
+                self.sink.text(key, text);
+            } else {
+                self.sink.text(key, &cut(text.clone(), self.length_limit));
+            }
         }
     }
 
@@ -111,10 +140,19 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
         self.text(key, lossy(bytes));
     }
 
-    pub(super) fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: impl Iterator<Item = Cow<'a, str>>) {
-        if self.has_room() {
-            let texts = texts.map(|text| self.cut(text)).collect();
-            self.sink.texts(key, texts);
+    /// A list; nothing where there is nothing in it.
+    pub(super) fn texts(&mut self, key: impl Into<Cow<'a, str>>, mut texts: impl Iterator<Item = Cow<'a, str>>) {
+        let Some(first) = texts.next() else { return };
+        if !self.has_room() {
+            return;
+        }
+        let first = self.cut(first);
+        match texts.next() {
+            None => self.sink.only(key, &first),
+            Some(second) => {
+                let further = std::iter::once(second).chain(texts).map(|text| self.cut(text));
+                self.sink.texts(key, std::iter::once(first).chain(further).collect());
+            }
         }
     }
 
@@ -145,6 +183,21 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
         self.passing(key, address.as_str());
     }
 
+    /// All that `write` gives, and it gives the same whenever `key` is the same, as long as `hold` holds what that names.
+    pub(super) fn block(&mut self, key: BlockKey, hold: impl FnOnce() -> Held, write: impl FnOnce(&mut Self)) {
+        let Some(position) = self.sink.position() else { return write(self) };
+        let key = key.within(self.length_limit);
+        if let Some(count) = self.sink.recall(&key, self.room) {
+            self.room -= count;
+            return;
+        }
+        let (room, dropped) = (self.room, self.dropped);
+        write(self);
+        if self.dropped == dropped {
+            self.sink.remember(&key, hold(), room - self.room, position);
+        }
+    }
+
     /// How many found no room.
     pub(super) const fn dropped(&self) -> u32 {
         self.dropped
@@ -152,13 +205,14 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
 
     #[inline(always)]
     const fn has_room(&mut self) -> bool {
-        let has_room = self.room > 0;
-        self.room = self.room.saturating_sub(1);
-        self.dropped = self.dropped.saturating_add(!has_room as u32);
-        has_room
+        if self.room > 0 {
+            self.room -= 1;
+            return true;
+        }
+        self.dropped = self.dropped.saturating_add(1);
+        false
     }
 
-    #[inline(always)]
     fn cut(&self, text: Cow<'a, str>) -> Cow<'a, str> {
         if text.len() <= self.length_limit { text } else { cut(text, self.length_limit) }
     }
@@ -176,8 +230,19 @@ fn cut(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
     }
 }
 
-/// Bytes from the wire; what is not UTF-8 becomes U+FFFD. Most of it is, which is found faster.
+/// Bytes from the wire; what is not UTF-8 becomes U+FFFD. Most of it is ASCII, which is found several times as fast.
+#[inline]
 pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    if bytes.is_ascii() {
+        #[expect(unsafe_code, reason = "the standard library has no such conversion yet that is stable")]
+        // SAFETY: bytes below 128 are UTF-8 (RFC 3629 §3), and all of them are.
+        return Cow::Borrowed(unsafe { std::str::from_utf8_unchecked(bytes) });
+    }
+    other_than_ascii(bytes)
+}
+
+#[cold]
+fn other_than_ascii(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(bytes),

@@ -63,7 +63,7 @@ impl<'a> From<Span<'a>> for Draft<'a> {
 fn replay<'a, S: AttributeSink<'a>>(attribute: &Attribute<'a>, sink: &mut S) {
     let Attribute { key, value } = attribute;
     match value {
-        Value::String(text) => sink.text(key.clone(), text.clone()),
+        Value::String(text) => sink.text(key.clone(), text),
         Value::Int(number) => sink.int(key.clone(), *number),
         Value::Double(number) => sink.double(key.clone(), *number),
         Value::Bool(truth) => sink.bool(key.clone(), *truth),

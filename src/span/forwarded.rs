@@ -2,26 +2,28 @@
 
 use std::borrow::Cow;
 
+use super::attributes::lossy;
 use super::target::host_and_port;
 use crate::http::RequestHead;
+use crate::http::field_name::{FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 
 /// The client's address and port, as the first proxy saw it.
 pub(super) fn client(head: &RequestHead) -> Option<(Cow<'_, str>, Option<u16>)> {
-    let node = match head.header("forwarded") {
+    let node = match head.header(FORWARDED) {
         Some(value) => parameter(value, b"for"),
-        None => head.header("x-forwarded-for").map(first),
+        None => head.header(X_FORWARDED_FOR).map(first),
     }?;
     let (host, port) = host_and_port(node);
     // An obfuscated identifier begins with `_` (RFC 7239 §6.3); `unknown` says nothing.
     let says_address = !host.is_empty() && !host.starts_with(b"_") && !host.eq_ignore_ascii_case(b"unknown");
-    says_address.then(|| (String::from_utf8_lossy(host), port))
+    says_address.then(|| (lossy(host), port))
 }
 
 /// The scheme that the client used to the first proxy.
 pub(super) fn scheme(head: &RequestHead) -> Option<String> {
-    let value = match head.header("forwarded") {
+    let value = match head.header(FORWARDED) {
         Some(value) => parameter(value, b"proto"),
-        None => head.header("x-forwarded-proto").map(first),
+        None => head.header(X_FORWARDED_PROTO).map(first),
     }?;
     let scheme = std::str::from_utf8(value).ok()?.to_ascii_lowercase();
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use crate::time::Timestamp;
 
 mod attributes;
+mod block;
 mod build;
 mod draft;
 mod endpoint;
@@ -26,6 +27,7 @@ mod target;
 mod workload;
 
 pub use attributes::AttributeSink;
+pub use block::{BlockKey, Held};
 pub use build::{Made, SpanBuilder};
 pub use draft::Draft;
 pub use endpoint::{

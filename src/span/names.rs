@@ -1,11 +1,13 @@
 //! Who is at an end → `source.k8s.…` and `destination.k8s.…`, or `service.peer.…`, and `service.name` by the conventions.
 
 use super::attributes::{AttributeSink, Attributes};
+use super::block::Block;
 use super::ends::End;
-use super::{Container, Endpoint, OwnerKind, Pod, Service, semconv};
+use super::{BlockKey, Container, Endpoint, Held, OwnerKind, Pod, Service, semconv};
 
 /// Attribute names of one end.
 pub(super) struct EndKeys {
+    block: Block,
     resource_type: &'static str,
     namespace: &'static str,
     pod: &'static str,
@@ -19,8 +21,9 @@ pub(super) struct EndKeys {
 }
 
 macro_rules! keys {
-    ($end:literal) => {
-        EndKeys {
+    ($end:literal, $block:expr) => {
+        &EndKeys {
+            block: $block,
             resource_type: concat!($end, ".k8s.resource.type"),
             namespace: concat!($end, ".k8s.namespace.name"),
             pod: concat!($end, ".k8s.pod.name"),
@@ -42,16 +45,23 @@ macro_rules! keys {
     };
 }
 
-pub(super) const SOURCE: EndKeys = keys!("source");
-pub(super) const DESTINATION: EndKeys = keys!("destination");
+pub(super) const SOURCE: &EndKeys = keys!("source", Block::Source);
+pub(super) const DESTINATION: &EndKeys = keys!("destination", Block::Destination);
 
 /// Adds what is known of `end`; `port` is the one that it answers on.
 pub(super) fn add_end<'a, S: AttributeSink<'a>>(
     list: &mut Attributes<'_, S>,
-    keys: &EndKeys,
+    keys: &'static EndKeys,
     end: &'a End,
     port: Option<u16>,
 ) {
+    if end.endpoint.is_some() {
+        let key = BlockKey::of_end(keys.block, end, port);
+        list.block(key, || Held::of(end), |list| add_each(list, keys, end, port));
+    }
+}
+
+fn add_each<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, keys: &EndKeys, end: &'a End, port: Option<u16>) {
     match &end.endpoint {
         None => return,
         Some(Endpoint::Pod(pod)) => {

@@ -3,8 +3,10 @@
 use wildmatch::WildMatch;
 
 use super::Pod;
+use super::attributes::lossy;
 use super::ends::Ends;
 use crate::exchange::Exchange;
+use crate::http::field_name::{CONTENT_TYPE, USER_AGENT};
 
 /// What is observed. An exchange counts when every list of `include` that is not empty has it, and none of `exclude` does.
 #[derive(Clone, Debug)]
@@ -81,15 +83,27 @@ impl Default for Selection {
 }
 
 impl Selection {
-    /// Why `exchange` is left out, if it is. `path` is without the query.
-    pub fn leaves_out(&self, exchange: &Exchange, ends: &Ends, path: &str) -> Option<LeftOut> {
+    /// The reasons for which anything was included or excluded.
+    pub(super) fn reasons(&self) -> Vec<LeftOut> {
+        let is_any = |reason: &LeftOut| self.include.names_any(*reason) || self.exclude.names_any(*reason);
+        LeftOut::ALL.into_iter().filter(is_any).collect()
+    }
+
+    /// Why `exchange` is left out, if it is; of the lists only those of `reasons` are looked at. `path` is without the query.
+    pub(super) fn leaves_out(
+        &self,
+        reasons: &[LeftOut],
+        exchange: &Exchange,
+        ends: &Ends,
+        path: &str,
+    ) -> Option<LeftOut> {
         if ends.pods().any(|pod| pod.template.left_out) {
             return Some(LeftOut::Annotation);
         }
         if exports_telemetry(exchange, path) && (!self.telemetry || is_own(exchange)) {
             return Some(LeftOut::Telemetry);
         }
-        LeftOut::ALL.into_iter().find(|reason| {
+        reasons.iter().copied().find(|reason| {
             let included = self.include.has(*reason, exchange, ends, path);
             let excluded = self.exclude.has(*reason, exchange, ends, path);
             included == Some(false) || excluded == Some(true)
@@ -98,6 +112,18 @@ impl Selection {
 }
 
 impl Traits {
+    /// Whether a list has anything in it.
+    const fn names_any(&self, list: LeftOut) -> bool {
+        match list {
+            LeftOut::Namespace => !self.namespaces.is_empty(),
+            LeftOut::PodLabel => !self.pod_labels.is_empty(),
+            LeftOut::Port => !self.ports.is_empty(),
+            LeftOut::Path => !self.paths.is_empty(),
+            LeftOut::UserAgent => !self.user_agents.is_empty(),
+            LeftOut::Annotation | LeftOut::Telemetry => false,
+        }
+    }
+
     /// Whether the exchange has one of a list; `None` when the list is empty.
     fn has(&self, list: LeftOut, exchange: &Exchange, ends: &Ends, path: &str) -> Option<bool> {
         match list {
@@ -110,7 +136,7 @@ impl Traits {
             }),
             LeftOut::Path => any(&self.paths, |wanted| wanted.matches(path)),
             LeftOut::UserAgent => {
-                let agent = || exchange.request.head.header("user-agent").map(String::from_utf8_lossy);
+                let agent = || exchange.request.head.header(USER_AGENT).map(lossy);
                 any(&self.user_agents, |wanted| agent().is_some_and(|agent| wanted.matches(&agent)))
             }
             LeftOut::Annotation | LeftOut::Telemetry => None,
@@ -128,12 +154,12 @@ fn exports_telemetry(exchange: &Exchange, path: &str) -> bool {
     };
     head.method() == b"POST"
         && SIGNALS.iter().any(|signal| path.ends_with(signal))
-        && head.header("content-type").is_some_and(is_otlp)
+        && head.header(CONTENT_TYPE).is_some_and(is_otlp)
 }
 
 /// Whether an agent sends it: a span of each would be exported, whatever was asked for.
 fn is_own(exchange: &Exchange) -> bool {
-    exchange.request.head.header("user-agent").is_some_and(|agent| agent.starts_with(b"network-agent/"))
+    exchange.request.head.header(USER_AGENT).is_some_and(|agent| agent.starts_with(b"network-agent/"))
 }
 
 fn any<T>(list: &[T], is: impl Fn(&T) -> bool) -> Option<bool> {

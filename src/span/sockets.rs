@@ -3,58 +3,54 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::attributes::{AddressText, AttributeSink, Attributes};
-use super::{Layout, SpanKind, semconv};
+use super::{BlockKey, Held, Layout, SpanKind, semconv};
 use crate::exchange::Exchange;
 
-/// The sockets of an exchange, and the texts of their addresses.
+/// The sockets of an exchange.
 pub(super) struct Sockets {
-    pub(super) client: AddressText,
-    pub(super) server: AddressText,
-    ports: (u16, u16),
+    kind: SpanKind,
+    pub(super) client: SocketAddr,
+    pub(super) server: SocketAddr,
     /// Of the side that the span is of: the other end, its own.
-    peer: AddressText,
-    own: AddressText,
-    peer_and_own_port: (u16, u16),
-    network_type: &'static str,
+    peer: SocketAddr,
+    own: SocketAddr,
 }
 
 impl Sockets {
     pub(super) fn of(exchange: &Exchange, kind: SpanKind) -> Self {
-        let text = |socket: SocketAddr| AddressText::of(socket.ip().to_canonical());
-        let (client, server) = (text(exchange.client), text(exchange.server));
-        let (near, far) = match (kind, &exchange.translated) {
-            (SpanKind::Server, Some(there)) => (there.client, there.server),
-            (SpanKind::Server, None) => (exchange.client, exchange.server),
-            (SpanKind::Client, _) => (exchange.server, exchange.client),
-        };
+        let (client, server) = (exchange.client, exchange.server);
         let (peer, own) = match (kind, &exchange.translated) {
-            (SpanKind::Server, Some(_)) => (text(near), text(far)),
+            (SpanKind::Server, Some(there)) => (there.client, there.server),
             (SpanKind::Server, None) => (client, server),
             (SpanKind::Client, _) => (server, client),
         };
-        Self {
-            client,
-            server,
-            ports: (exchange.client.port(), exchange.server.port()),
-            peer,
-            own,
-            peer_and_own_port: (near.port(), far.port()),
-            network_type: if matches!(near.ip().to_canonical(), IpAddr::V4(_)) { "ipv4" } else { "ipv6" },
-        }
+        Self { kind, client, server, peer, own }
     }
 
     pub(super) fn add<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, layout: Layout) {
-        if layout == Layout::Agent {
-            list.address(semconv::SOURCE_ADDRESS, &self.client);
-            list.int(semconv::SOURCE_PORT, self.ports.0);
-            list.address(semconv::DESTINATION_ADDRESS, &self.server);
-            list.int(semconv::DESTINATION_PORT, self.ports.1);
-        }
-        list.address(semconv::NETWORK_PEER_ADDRESS, &self.peer);
-        list.int(semconv::NETWORK_PEER_PORT, self.peer_and_own_port.0);
-        list.address(semconv::NETWORK_LOCAL_ADDRESS, &self.own);
-        list.int(semconv::NETWORK_LOCAL_PORT, self.peer_and_own_port.1);
-        list.text(semconv::NETWORK_TRANSPORT, "tcp");
-        list.text(semconv::NETWORK_TYPE, self.network_type);
+        let all = layout == Layout::Agent;
+        let key = BlockKey::of_sockets(all, self.kind, [self.client, self.server, self.peer, self.own]);
+        list.block(key, Held::default, |list| self.add_each(list, all));
     }
+
+    fn add_each<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, all: bool) {
+        if all {
+            list.address(semconv::SOURCE_ADDRESS, &text(self.client));
+            list.int(semconv::SOURCE_PORT, self.client.port());
+            list.address(semconv::DESTINATION_ADDRESS, &text(self.server));
+            list.int(semconv::DESTINATION_PORT, self.server.port());
+        }
+        list.address(semconv::NETWORK_PEER_ADDRESS, &text(self.peer));
+        list.int(semconv::NETWORK_PEER_PORT, self.peer.port());
+        list.address(semconv::NETWORK_LOCAL_ADDRESS, &text(self.own));
+        list.int(semconv::NETWORK_LOCAL_PORT, self.own.port());
+        list.text(semconv::NETWORK_TRANSPORT, "tcp");
+        let is_v4 = matches!(self.peer.ip().to_canonical(), IpAddr::V4(_));
+        list.text(semconv::NETWORK_TYPE, if is_v4 { "ipv4" } else { "ipv6" });
+    }
+}
+
+/// The address of a socket; an IPv4 address that is mapped to IPv6 is one.
+pub(super) fn text(socket: SocketAddr) -> AddressText {
+    AddressText::of(socket.ip().to_canonical())
 }

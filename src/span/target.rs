@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::attributes::lossy;
 use super::redact;
 use crate::http::RequestHead;
+use crate::http::field_name::HOST;
 
 /// What a request says of where it goes.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,7 +28,7 @@ impl<'a> Target<'a> {
     /// Reads the target, and the `Host` line where the target does not say the host.
     pub(super) fn of(head: &'a RequestHead) -> Self {
         let target = head.target();
-        let host_line = head.header("host").unwrap_or_default();
+        let host_line = head.header(HOST).unwrap_or_default();
         if head.method() == b"CONNECT" {
             return Self::new(None, target, b"");
         }

@@ -5,7 +5,8 @@
 
 use prost::encoding::{self, WireType, encode_varint, encoded_len_varint};
 
-use super::key_values::KeyValues;
+use super::key_values::{KeyValues, delimited_key};
+use super::memory::Memory;
 use super::scratch::Scratch;
 use crate::export::batch::Format;
 use crate::span::{Attribute, Draft, Resource, SCHEMA_URL, SCOPE_NAME, Status};
@@ -70,6 +71,7 @@ impl Format for OtlpFormat {
 #[derive(Clone, Debug, Default)]
 pub struct SpanEncoder {
     scratch: Scratch,
+    memory: Memory,
 }
 
 impl SpanEncoder {
@@ -77,24 +79,27 @@ impl SpanEncoder {
     /// buffers.
     pub fn append(&mut self, span: &Draft<'_>, buffer: &mut Vec<u8>) {
         self.scratch.clear();
-        encode_fields(span, &mut self.scratch);
+        encode_fields(span, &mut self.scratch, &mut self.memory);
         bytes(2, self.scratch.bytes(), buffer);
     }
 }
 
-fn encode_fields(draft: &Draft<'_>, out: &mut Scratch) {
+fn encode_fields(draft: &Draft<'_>, out: &mut Scratch, memory: &mut Memory) {
     let span = draft.span();
-    out.delimited(1, &span.trace_id);
-    out.delimited(2, &span.span_id);
+    out.put(&[delimited_key(1), 16]);
+    out.put(&span.trace_id);
+    out.put(&[delimited_key(2), 8]);
+    out.put(&span.span_id);
     text_field(3, &span.trace_state, out);
     if let Some(parent) = &span.parent {
-        out.delimited(4, parent);
+        out.put(&[delimited_key(4), 8]);
+        out.put(parent);
     }
     text_field(5, &span.name, out);
     out.put(&[6 << 3 | WireType::Varint as u8, span.kind as u8]);
     time(7, span.start.as_nanos(), out);
     time(8, span.end.as_nanos(), out);
-    let dropped_attributes = draft.attributes(&mut KeyValues::<9> { out });
+    let dropped_attributes = draft.attributes(&mut KeyValues::<9> { out, memory: Some(memory) });
     if dropped_attributes != 0 {
         out.put(&[10 << 3 | WireType::Varint as u8]);
         out.varint(dropped_attributes.into());
@@ -115,6 +120,7 @@ fn text_field(tag: u8, text: &str, out: &mut Scratch) {
     }
 }
 
+#[inline]
 fn time(tag: u8, nanos: u64, out: &mut Scratch) {
     if nanos != 0 {
         out.put(&[tag << 3 | WireType::SixtyFourBit as u8]);
@@ -125,7 +131,7 @@ fn time(tag: u8, nanos: u64, out: &mut Scratch) {
 /// All of `attributes`, each as field `TAG`.
 fn key_values<const TAG: u8>(attributes: &[Attribute<'_>]) -> Scratch {
     let mut out = Scratch::default();
-    KeyValues::<TAG> { out: &mut out }.all(attributes);
+    KeyValues::<TAG> { out: &mut out, memory: None }.all(attributes);
     out
 }
 

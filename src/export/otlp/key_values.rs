@@ -11,25 +11,30 @@ use prost::encoding::WireType;
 use smallvec::SmallVec;
 
 use super::encode::{delimited_length, text_length};
+use super::memory::Memory;
 use super::scratch::Scratch;
-use crate::span::{Attribute, AttributeSink, Value};
+use crate::span::{Attribute, AttributeSink, BlockKey, Held, Value};
 
 /// Key and wire type of `AnyValue.string_value`, `.bool_value`, `.int_value` and `.double_value`.
 const STRING: u8 = delimited_key(1);
 const BOOL: u8 = 2 << 3 | WireType::Varint as u8;
 const INT: u8 = 3 << 3 | WireType::Varint as u8;
 const DOUBLE: u8 = 4 << 3 | WireType::SixtyFourBit as u8;
+/// Likewise of `AnyValue.array_value`.
+const ARRAY: u8 = delimited_key(5);
 /// The first number that is a varint of four bytes.
 const FOUR_BYTES: u64 = 1 << 21;
 
 /// The key of a length-delimited field below 16.
-const fn delimited_key(tag: u8) -> u8 {
+pub(super) const fn delimited_key(tag: u8) -> u8 {
     tag << 3 | WireType::LengthDelimited as u8
 }
 
 /// Appends each attribute as field `TAG`, which is below 16.
 pub(super) struct KeyValues<'s, const TAG: u8> {
     pub(super) out: &'s mut Scratch,
+    /// Blocks that were written before, if any are remembered.
+    pub(super) memory: Option<&'s mut Memory>,
 }
 
 impl<const TAG: u8> KeyValues<'_, TAG> {
@@ -43,12 +48,13 @@ impl<const TAG: u8> KeyValues<'_, TAG> {
     /// Appends a `KeyValue` whose value is `start` and then `value`, if all lengths are a byte each; tells whether it did.
     #[inline(always)]
     fn short<const N: usize>(&mut self, key: &str, start: [u8; N], value: &[u8]) -> bool {
-        let any = N + value.len();
-        let (Ok(length @ ..0x80), Ok(key_length @ 1..), Ok(any_length)) =
-            (u8::try_from(key.len() + any + 4), u8::try_from(key.len()), u8::try_from(any))
+        // Where all together are short, so is each.
+        let (Ok(length @ ..0x80), Ok(key_length @ 1..)) =
+            (u8::try_from(key.len() + N + value.len() + 4), u8::try_from(key.len()))
         else {
             return false;
         };
+        let any_length = length.wrapping_sub(key_length).wrapping_sub(4);
         let before = self.out.room(key.len() + 6 + N);
         if let Some(place) = before.first_chunk_mut::<4>() {
             *place = [delimited_key(TAG), length, delimited_key(1), key_length];
@@ -150,8 +156,17 @@ impl<const TAG: u8> KeyValues<'_, TAG> {
 
 impl<'a, const TAG: u8> AttributeSink<'a> for KeyValues<'_, TAG> {
     #[inline(always)]
-    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: Cow<'a, str>) {
-        self.string(&key.into(), &text);
+    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>) {
+        self.string(&key.into(), text);
+    }
+
+    fn only(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>) {
+        let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
+        let [value, array] = [2, 4].map(|more| length.saturating_add(more));
+        let key = key.into();
+        if !self.short(&key, [ARRAY, array, delimited_key(1), value, STRING, length], text.as_bytes()) {
+            self.strings(&key, std::slice::from_ref(text));
+        }
     }
 
     #[inline(always)]
@@ -177,6 +192,22 @@ impl<'a, const TAG: u8> AttributeSink<'a> for KeyValues<'_, TAG> {
     fn bool(&mut self, key: impl Into<Cow<'a, str>>, truth: bool) {
         self.truth(&key.into(), truth);
     }
+
+    fn recall(&mut self, key: &BlockKey, room: usize) -> Option<usize> {
+        let (bytes, attributes) = self.memory.as_ref()?.find(key).filter(|(_, attributes)| *attributes <= room)?;
+        self.out.put(bytes);
+        Some(attributes)
+    }
+
+    fn position(&self) -> Option<usize> {
+        self.memory.is_some().then(|| self.out.bytes().len())
+    }
+
+    fn remember(&mut self, key: &BlockKey, held: Held, attributes: usize, position: usize) {
+        if let (Some(memory), Some(bytes)) = (&mut self.memory, self.out.bytes().get(position..)) {
+            memory.keep(*key, held, attributes, bytes);
+        }
+    }
 }
 
 fn array_length(texts: &[Cow<'_, str>]) -> usize {
@@ -199,6 +230,10 @@ fn varint(number: u64, digits: &mut [u8; 3]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::super::encode::SpanEncoder;
@@ -206,7 +241,9 @@ mod tests {
     use crate::exchange::{Exchange, ExchangeId, Outcome, RequestPart, ResponsePart, Transfer, Translated};
     use crate::http::{RequestHead, ResponseHead};
     use crate::metadata::NoAddresses;
-    use crate::span::{Draft, NoNames, SpanBuilder, SpanSettings};
+    use crate::span::{
+        Draft, Endpoint, EndpointLookup, Layout, NoNames, Node, Pod, Service, SpanBuilder, SpanSettings, Template,
+    };
     use crate::time::Timestamp;
 
     fn any_exchange() -> impl Strategy<Value = Exchange> {
@@ -256,7 +293,93 @@ mod tests {
         }
     }
 
+    /// Knows who is everywhere, and makes a new record each time: some stand where one stood that is gone.
+    #[derive(Default)]
+    struct Crowd(Cell<u8>);
+
+    impl Crowd {
+        fn number(&self) -> String {
+            self.0.set(self.0.get().wrapping_add(1));
+            self.0.get().to_string()
+        }
+    }
+
+    impl EndpointLookup for Crowd {
+        fn endpoint(&self, _: SocketAddr, _: Timestamp) -> Option<Endpoint> {
+            let template = Template {
+                namespace: self.number().into(),
+                owner: None,
+                containers: Box::default(),
+                attributes: Box::default(),
+                host_network: false,
+                left_out: false,
+            };
+            Some(Endpoint::Pod(Arc::new(Pod {
+                template: Arc::new(template),
+                labels: Arc::default(),
+                name: self.number().into(),
+                uid: (&*self.number()).into(),
+                node: self.number().into(),
+                addresses: [None, None],
+            })))
+        }
+
+        fn node(&self, name: &str, _: Timestamp) -> Option<Arc<Node>> {
+            Some(Arc::new(Node { name: name.into(), uid: (&*self.number()).into(), addresses: Box::default() }))
+        }
+
+        fn dialled(&self, _: SocketAddr, _: Timestamp) -> Option<Arc<Service>> {
+            None
+        }
+
+        fn service_of(&self, _: &Pod, _: Option<u16>, _: Timestamp) -> Option<Arc<Service>> {
+            Some(Arc::new(Service {
+                namespace: self.number().into(),
+                name: self.number().into(),
+                uid: (&*self.number()).into(),
+                selector: Box::default(),
+                ports: Box::default(),
+                is_exposed: false,
+                addresses: Box::default(),
+            }))
+        }
+
+        fn is_exposed(&self, _: &Pod, _: u16, _: Timestamp) -> bool {
+            false
+        }
+
+        fn knows_places(&self) -> bool {
+            false
+        }
+
+        fn is_here(&self, _: &Endpoint) -> bool {
+            false
+        }
+    }
+
     proptest! {
+        #[test]
+        fn blocks_that_are_remembered_are_those_that_would_be_written(
+            exchanges in proptest::collection::vec(any_exchange(), 3),
+            order in proptest::collection::vec((0..3_usize, prop_oneof![Just(128_usize), 0..40_usize]), 1..40),
+            workload in any::<bool>(),
+            crowded in any::<bool>(),
+        ) {
+            let layout = if workload { Layout::Workload } else { Layout::Agent };
+            let (mut encoder, crowd) = (SpanEncoder::default(), Crowd::default());
+            let lookup: &dyn EndpointLookup = if crowded { &crowd } else { &NoNames };
+            for (number, count) in order {
+                let settings = SpanSettings { attribute_count_limit: count, layout, ..SpanSettings::default() };
+                let exchange = exchanges.get(number).expect("there are three");
+                SpanBuilder::new(settings).drafts(exchange, &NoAddresses, lookup, &mut |draft| {
+                    let (mut remembered, mut anew) = (Vec::new(), Vec::new());
+                    encoder.append(draft, &mut remembered);
+                    SpanEncoder::default().append(draft, &mut anew);
+                    assert_eq!(remembered, anew);
+                });
+            }
+        }
+
         #[test]
         fn attributes_written_at_once_are_those_of_the_list(
             exchange in any_exchange(),

@@ -20,6 +20,7 @@ mod grpc;
 mod honeycomb;
 mod http;
 mod key_values;
+mod memory;
 mod metrics;
 mod retry;
 mod scratch;

@@ -1,5 +1,6 @@
 //! A head → how its body ends (RFC 9112 §6.3), and the chunked coding (RFC 9112 §7.1).
 
+use super::super::field_name::{CONTENT_LENGTH, FieldName, TRANSFER_ENCODING, UPGRADE};
 use super::super::{Answered, RequestHead, ResponseHead};
 
 /// How a body is delimited.
@@ -72,15 +73,16 @@ struct Fields {
 }
 
 impl Fields {
-    fn of<'a, L: Iterator<Item = &'a [u8]>>(lines: impl Fn(&'static str) -> L) -> Self {
+    #[inline]
+    fn of<'a, L: Iterator<Item = &'a [u8]>>(lines: impl Fn(FieldName<'static>) -> L) -> Self {
         let mut fields = Self { coding: None, length: Length::Absent, upgrades: false };
-        for part in lines("content-length").flat_map(|value| value.split(|byte| *byte == b',')) {
-            fields.add_length(part.trim_ascii());
+        for value in lines(CONTENT_LENGTH) {
+            value.split(|byte| *byte == b',').for_each(|part| fields.add_length(part.trim_ascii()));
         }
-        for part in lines("transfer-encoding").flat_map(|value| value.split(|byte| *byte == b',')) {
-            fields.add_coding(part.trim_ascii());
+        for value in lines(TRANSFER_ENCODING) {
+            value.split(|byte| *byte == b',').for_each(|part| fields.add_coding(part.trim_ascii()));
         }
-        fields.upgrades = lines("upgrade").next().is_some();
+        fields.upgrades = lines(UPGRADE).next().is_some();
         fields
     }
 
@@ -94,16 +96,21 @@ impl Fields {
 
     /// Repeated equal values are one value (RFC 9112 §6.3, item 5).
     fn add_length(&mut self, digits: &[u8]) {
-        let given = std::str::from_utf8(digits)
-            .ok()
-            .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|text| text.parse().ok());
-        self.length = match (self.length, given) {
+        self.length = match (self.length, number_of(digits)) {
             (Length::Absent, Some(length)) => Length::Given(length),
             (Length::Given(known), Some(length)) if known == length => Length::Given(known),
             _ => Length::Contradictory,
         };
     }
+}
+
+/// A number of decimal digits alone.
+fn number_of(digits: &[u8]) -> Option<u64> {
+    let add = |number: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, add) }
 }
 
 /// Where the chunked coding stands.

@@ -6,10 +6,12 @@ use httparse::{EMPTY_HEADER, Header, ParserConfig, Request, Response, Status};
 use memchr::{memchr, memchr_iter};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::super::Role;
 use super::super::fields::{KeptFields, KeptLines, Names};
 use super::super::head::{RequestHead, ResponseHead, Version};
-use super::super::lines::{LineIndex, Scan, folds};
+use super::super::lines::{LineIndex, folds};
 use super::super::plain::{self, RequestLine};
+use super::super::scan::Scan;
 
 /// Header slots on the stack; heads with more lines are parsed again with slots on the heap.
 const SLOTS: usize = 64;
@@ -75,13 +77,34 @@ impl Head<'_> {
 pub(super) struct Whole<'a> {
     bytes: &'a [u8],
     scan: Scan,
+    /// If that is regular.
+    line: Option<StartLine>,
+}
+
+/// What a start line says.
+#[derive(Clone, Copy, Debug)]
+enum StartLine {
+    Request(RequestLine),
+    Status(u16, Version),
 }
 
 impl<'a> Whole<'a> {
-    /// The head that `bytes` begin with, if its end is among them; of its lines those with one of `names`, or all, are kept.
-    pub(super) fn find(bytes: &'a [u8], names: Option<&Names>) -> Option<Self> {
-        let scan = Scan::of(bytes, names)?;
-        Some(Self { bytes: bytes.get(..scan.end)?, scan })
+    /// The head that `bytes` begin with, if its end is among them, of a message in this direction; of its lines those that
+    /// `fields` names are kept.
+    pub(super) fn find(bytes: &'a [u8], role: Role, fields: &KeptFields) -> Option<Self> {
+        let scan = Scan::of(bytes, fields.of(role))?;
+        let bytes = bytes.get(..scan.end)?;
+        let line = bytes.get(..scan.headers_start)?;
+        let line = match role {
+            Role::Request => plain::request_line(line).map(StartLine::Request),
+            Role::Response => plain::status_line(line).map(|(status, version)| StartLine::Status(status, version)),
+        };
+        Some(Self { bytes, scan, line })
+    }
+
+    /// Whether its start line is regular: such a one is what [`detect`](crate::http::detect::detect) looks for.
+    pub(super) const fn begins_regularly(&self) -> bool {
+        self.line.is_some()
     }
 
     /// Its bytes, to the end of the empty line.
@@ -89,22 +112,14 @@ impl<'a> Whole<'a> {
         self.bytes
     }
 
-    /// What is kept and what `read` finds in its start line, if nothing about it needs a general parser: that accepts every
-    /// head whose lines are not folded and that has no NUL, and no CR but before LF.
-    fn plain<T>(&self, read: impl Fn(&[u8]) -> Option<T>) -> Option<(Owned, T)> {
-        let Scan { headers_start, kept, folds, carriages, .. } = &self.scan;
+    /// What is kept of it, if nothing about it needs a general parser: that accepts every head with a regular start line whose
+    /// lines do not begin with space and that has no NUL, and no CR but before LF.
+    fn plain(&self) -> Option<(Owned, StartLine)> {
+        let Scan { headers_start, kept, is_odd, .. } = &self.scan;
+        let found = self.line.filter(|_| !is_odd)?;
         let (line, section) = self.bytes.split_at_checked(*headers_start)?;
-        let found = read(line)?;
-        let is_plain = !folds && count_controls(section) == *carriages;
-        is_plain.then(|| (Owned::of(line, section, kept), found))
+        Some((Owned::of(line, section, kept), found))
     }
-}
-
-/// How many bytes are NUL or CR.
-fn count_controls(section: &[u8]) -> usize {
-    // So few at once that their number is a byte: the compiler makes vectors of it.
-    let count = |bytes: &[u8]| bytes.iter().map(|byte| u8::from(matches!(byte, 0 | b'\r'))).sum::<u8>();
-    section.chunks(128).map(|bytes| usize::from(count(bytes))).sum()
 }
 
 /// Parses a request's head: all of it when `complete`, else what the capture has of it.
@@ -115,17 +130,17 @@ pub(in crate::http) fn parse_request(bytes: &[u8], complete: bool, fields: &Kept
 
 /// Parses the head of a request that is whole.
 pub(super) fn parse_whole_request(whole: &Whole<'_>, fields: &KeptFields) -> Option<RequestHead> {
-    match whole.plain(plain::request_line) {
-        Some((head, line)) => Some(request_head(head, whole.bytes, line, true)),
-        None => parse_request(whole.bytes, true, fields),
+    match whole.plain() {
+        Some((head, StartLine::Request(line))) => Some(request_head(head, whole.bytes, line, true)),
+        _ => parse_request(whole.bytes, true, fields),
     }
 }
 
 /// Parses the head of a response that is whole.
 pub(super) fn parse_whole_response(whole: &Whole<'_>, fields: &KeptFields) -> Option<ResponseHead> {
-    match whole.plain(plain::status_line) {
-        Some((head, line)) => response_head(head, line, true),
-        None => parse_response(whole.bytes, true, fields),
+    match whole.plain() {
+        Some((head, StartLine::Status(status, version))) => response_head(head, (status, version), true),
+        _ => parse_response(whole.bytes, true, fields),
     }
 }
 
@@ -354,6 +369,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http::detect::{Detected, detect};
 
     /// Lines of a head, the odd ones among them: folds, spaces, controls, no colon, ends of every kind.
     fn any_lines() -> impl Strategy<Value = String> {
@@ -384,15 +400,22 @@ mod tests {
             ending in prop_oneof![Just("\r\n"), Just("\n")],
             more in "[ -~\r\n]{0,4}",
         ) {
-            let some = KeptFields::these(["host", "b3"], ["a"]);
+            let some = KeptFields::these(["host", "abcd"], ["abcde"]);
+            let short = KeptFields::these(["host", "b3"], ["a"]);
             for line in [request, status] {
                 let text = format!("{line}\n{lines}{ending}{more}");
-                let find = |names| Whole::find(text.as_bytes(), names).expect("it has an empty line");
-                for fields in [&KeptFields::All, &some] {
-                    let whole = find(fields.of_request());
+                for fields in [&KeptFields::All, &some, &short] {
+                    let find = |role| Whole::find(text.as_bytes(), role, fields).expect("it has an empty line");
+                    let whole = find(Role::Request);
                     prop_assert_eq!(Some(whole.bytes().len()), find_end(text.as_bytes(), 0));
                     prop_assert_eq!(parse_whole_request(&whole, fields), parse_request(whole.bytes(), true, fields));
-                    let whole = find(fields.of_response());
+                    if whole.begins_regularly() {
+                        prop_assert_eq!(detect(text.as_bytes()), Detected::StartLine(Role::Request));
+                    }
+                    let whole = find(Role::Response);
+                    if whole.begins_regularly() {
+                        prop_assert_eq!(detect(text.as_bytes()), Detected::StartLine(Role::Response));
+                    }
                     prop_assert_eq!(parse_whole_response(&whole, fields), parse_response(whole.bytes(), true, fields));
                 }
             }

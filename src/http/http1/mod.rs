@@ -239,15 +239,21 @@ impl Stream {
             return (empty, After::Follow);
         }
         let mark = Mark { sequence: at.mark.sequence.advance(number(empty)), ..*at.mark };
-        match (detect(rest), self.role) {
-            (Detected::StartLine(found), None) => self.role = Some(found),
-            (Detected::StartLine(found), Some(role)) if found == role => {}
-            (Detected::NeedMore, _) => {}
-            (Detected::Http2, None) => return (empty, After::Http2),
-            (_, None) => return (empty, After::NotHttp),
-            (_, Some(_)) => {
-                self.malformed(&mark, sink);
-                return (empty, After::Follow);
+        let mut whole = self.role.and_then(|role| Whole::find(rest, role, sink.fields()));
+        if !whole.as_ref().is_some_and(Whole::begins_regularly) {
+            match (detect(rest), self.role) {
+                (Detected::StartLine(found), None) => {
+                    self.role = Some(found);
+                    whole = Whole::find(rest, found, sink.fields());
+                }
+                (Detected::StartLine(found), Some(role)) if found == role => {}
+                (Detected::NeedMore, _) => {}
+                (Detected::Http2, None) => return (empty, After::Http2),
+                (_, None) => return (empty, After::NotHttp),
+                (_, Some(_)) => {
+                    self.malformed(&mark, sink);
+                    return (empty, After::Follow);
+                }
             }
         }
         if at.proof == Proof::Proven {
@@ -257,7 +263,6 @@ impl Stream {
         self.held_mark = mark;
         self.held_packets = 0;
         self.held_last = mark.at;
-        let whole = self.role.and_then(|role| Whole::find(rest, sink.fields().of(role)));
         if let Some(whole) = whole.filter(|whole| whole.bytes().len() <= at.limits.max_head_bytes) {
             let length = whole.bytes().len();
             return (empty + length, self.complete(&Head::Whole(whole), &mark, sink));

@@ -1,7 +1,7 @@
 //! Bodies of which only the number of bytes is wanted: how far ahead that is sure, and bytes that were left out of them.
 
 use super::body::Chunked;
-use super::{After, Body, Doubt, State, Stream};
+use super::{After, Body, Doubt, State, Stream, Tally};
 use crate::http::{Message, MessageSink};
 use crate::tcp::Mark;
 
@@ -22,6 +22,18 @@ impl Stream {
             State::Body(Body::UntilClose) => u64::MAX,
             State::Boundary | State::Head | State::Body(Body::Chunked(_)) | State::Searching => 0,
         }
+    }
+
+    /// `count` bytes of one packet that are body, with more to come: fewer than [`Self::unread`] says.
+    pub(in crate::http) fn pass(&mut self, count: u64, mark: &Mark, sink: &mut impl MessageSink) {
+        self.report_withheld(mark, sink);
+        match &mut self.state {
+            State::Body(Body::Length { remaining }) => *remaining -= count,
+            State::Body(Body::Chunked(chunked)) => _ = chunked.skip(count),
+            _ => {}
+        }
+        self.tally = Tally { wire: count, body: count, packets: 1 };
+        self.flush(mark, sink);
     }
 
     /// `count` bytes that the source left out because they are body.

@@ -6,7 +6,7 @@ use super::attributes::{AttributeSink, Attributes, lossy};
 use super::draft::{Draft, Source};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
-use super::sockets::Sockets;
+use super::sockets::{self, Sockets};
 use super::target::{Target, default_port};
 use super::workload::Workloads;
 use super::{
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::exchange::trace_context::TraceContext;
 use crate::exchange::{Exchange, ExchangeId, ResponsePart};
+use crate::http::{FieldCode, FieldName};
 
 /// OTLP span flags: whether the parent is remote is known, and it is.
 const HAS_IS_REMOTE: u32 = 0x100;
@@ -27,6 +28,8 @@ const RANDOM: u8 = 0x02;
 pub struct SpanBuilder {
     settings: SpanSettings,
     headers: Vec<HeaderKeys>,
+    /// Why exchanges may be left out.
+    reasons: Vec<LeftOut>,
     /// In [`Layout::Workload`].
     workloads: Option<Workloads>,
 }
@@ -48,6 +51,8 @@ pub enum Made {
 #[derive(Clone, Debug)]
 pub(super) struct HeaderKeys {
     pub(super) name: String,
+    code: FieldCode,
+    is_secret: bool,
     request: String,
     response: String,
     pub(super) legacy_request: String,
@@ -70,7 +75,8 @@ impl SpanBuilder {
     /// A builder for these settings.
     pub fn new(settings: SpanSettings) -> Self {
         let headers = settings.headers.iter().map(|name| HeaderKeys::new(name)).collect();
-        Self { settings, headers, workloads: None }
+        let reasons = settings.selection.reasons();
+        Self { settings, headers, reasons, workloads: None }
     }
 
     /// Where each workload has a resource of its own ([`Layout::Workload`]): the agent's resource for what nobody knows, and
@@ -123,7 +129,7 @@ impl SpanBuilder {
             return Made::InTransit;
         }
         let target = Target::of(&exchange.request.head);
-        if let Some(reason) = self.settings.selection.leaves_out(exchange, &ends, &target.path) {
+        if let Some(reason) = self.settings.selection.leaves_out(&self.reasons, exchange, &ends, &target.path) {
             return Made::LeftOut(reason);
         }
         let route = self.settings.routes.of(&target.path);
@@ -228,8 +234,8 @@ impl SpanBuilder {
         let ends = reading.ends;
         match self.settings.layout {
             Layout::Agent => {
-                names::add_end(list, &names::SOURCE, &ends.client, None);
-                names::add_end(list, &names::DESTINATION, &ends.server, Some(ends.server.socket.port()));
+                names::add_end(list, names::SOURCE, &ends.client, None);
+                names::add_end(list, names::DESTINATION, &ends.server, Some(ends.server.socket.port()));
             }
             Layout::Workload => {
                 let (_, peer) = ends.own_and_peer(reading.kind);
@@ -241,23 +247,23 @@ impl SpanBuilder {
 
     fn add_http<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, reading: &Reading<'a>) {
         if self.is_known(&reading.method) {
-            list.text(semconv::HTTP_REQUEST_METHOD, reading.method.clone());
+            list.shared(semconv::HTTP_REQUEST_METHOD, &reading.method);
         } else {
             list.text(semconv::HTTP_REQUEST_METHOD, "_OTHER");
-            list.text(semconv::HTTP_REQUEST_METHOD_ORIGINAL, reading.method.clone());
+            list.shared(semconv::HTTP_REQUEST_METHOD_ORIGINAL, &reading.method);
         }
         if let Some(response) = &reading.exchange.response {
             list.int(semconv::HTTP_RESPONSE_STATUS_CODE, response.head.status());
         }
         if let Some(error) = &reading.error {
-            list.text(semconv::ERROR_TYPE, error.clone());
+            list.shared(semconv::ERROR_TYPE, error);
         }
         if let Some(route) = reading.route {
             // Only a server has routes (conventions, HTTP spans).
             let key = if reading.kind == SpanKind::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
             list.text(key, route);
         }
-        list.passing(semconv::EXCHANGE_ID, std::str::from_utf8(&exchange_id(reading.exchange.id)).unwrap_or_default());
+        list.passing(semconv::EXCHANGE_ID, &lossy(&exchange_id(reading.exchange.id)));
         if reading.exchange.incomplete {
             list.bool(semconv::CAPTURE_INCOMPLETE, true);
         }
@@ -272,21 +278,23 @@ impl SpanBuilder {
         let Reading { exchange, kind, target, .. } = reading;
         let settings = &self.settings;
         let immediate = target.scheme.clone().unwrap_or(Cow::Borrowed("http"));
-        let (host, port) = match &target.host {
-            Some(host) => (&**host, target.port.or_else(|| default_port(&immediate))),
-            None => (sockets.server.as_str(), Some(exchange.server.port())),
+        let port = match &target.host {
+            Some(_) => target.port.or_else(|| default_port(&immediate)),
+            None => Some(sockets.server.port()),
         };
         if settings.include_url {
             // A client's path is in its `url.full`; one table for both kinds wants it in one column.
             if !target.path.is_empty() && (*kind == SpanKind::Server || settings.layout == Layout::Agent) {
-                list.text(semconv::URL_PATH, target.path.clone());
+                list.shared(semconv::URL_PATH, &target.path);
             }
-            if let Some(query) = target.query.clone().filter(|_| settings.include_query)
+            if let Some(query) = target.query.as_ref().filter(|_| settings.include_query)
                 && (*kind == SpanKind::Server || settings.layout == Layout::Agent)
             {
-                list.text(semconv::URL_QUERY, query);
+                list.shared(semconv::URL_QUERY, query);
             }
             if *kind == SpanKind::Client {
+                let address = sockets::text(sockets.server);
+                let host = target.host.as_deref().unwrap_or(address.as_str());
                 list.text(semconv::URL_FULL, target.full(&immediate, host, settings.include_query));
             }
         }
@@ -295,8 +303,8 @@ impl SpanBuilder {
             list.text(semconv::URL_SCHEME, scheme);
         }
         match &target.host {
-            Some(host) => list.text(semconv::SERVER_ADDRESS, host.clone()),
-            None => list.address(semconv::SERVER_ADDRESS, &sockets.server),
+            Some(host) => list.shared(semconv::SERVER_ADDRESS, host),
+            None => list.address(semconv::SERVER_ADDRESS, &sockets::text(sockets.server)),
         }
         if let Some(port) = port {
             list.int(semconv::SERVER_PORT, port);
@@ -311,13 +319,13 @@ impl SpanBuilder {
         for keys in &self.headers {
             if keys.name == "user-agent"
                 && reading.kind == SpanKind::Server
-                && let Some(value) = request.header(&keys.name)
+                && let Some(value) = request.header(keys.field())
             {
                 list.bytes(semconv::USER_AGENT_ORIGINAL, value);
             }
-            self.add_header(list, &keys.request, keys, request.lines(&keys.name));
+            self.add_header(list, &keys.request, keys, request.lines(keys.field()));
             if let Some(ResponsePart { head, .. }) = &reading.exchange.response {
-                self.add_header(list, &keys.response, keys, head.lines(&keys.name));
+                self.add_header(list, &keys.response, keys, head.lines(keys.field()));
             }
         }
     }
@@ -329,12 +337,8 @@ impl SpanBuilder {
         keys: &HeaderKeys,
         values: impl Iterator<Item = &'a [u8]>,
     ) {
-        let mut values = values.peekable();
-        if values.peek().is_none() {
-            return;
-        }
-        if is_secret_header(&keys.name) && !self.settings.unsafe_headers {
-            list.texts(key, std::iter::once(Cow::Borrowed(REDACTED)));
+        if keys.is_secret && !self.settings.unsafe_headers {
+            list.texts(key, values.take(1).map(|_| Cow::Borrowed(REDACTED)));
         } else {
             list.texts(key, values.map(lossy));
         }
@@ -354,8 +358,14 @@ impl HeaderKeys {
             response: format!("http.response.header.{name}"),
             legacy_request: format!("http.request.header.{snake}"),
             legacy_response: format!("http.response.header.{snake}"),
+            code: FieldName::from(&*name).code(),
+            is_secret: is_secret_header(&name),
             name,
         }
+    }
+
+    fn field(&self) -> FieldName<'_> {
+        FieldName::coded(&self.name, self.code)
     }
 }
 
@@ -381,8 +391,8 @@ fn add_client<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: 
             list.int(semconv::CLIENT_PORT, port);
         }
     } else {
-        list.address(semconv::CLIENT_ADDRESS, &sockets.client);
-        list.int(semconv::CLIENT_PORT, exchange.client.port());
+        list.address(semconv::CLIENT_ADDRESS, &sockets::text(sockets.client));
+        list.int(semconv::CLIENT_PORT, sockets.client.port());
     }
 }
 

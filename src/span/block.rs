@@ -1,0 +1,104 @@
+//! Attributes that many spans have in common, as those of a connection or of a pod → a key, so that who encodes them can do it
+//! once.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::ends::End;
+use super::{Endpoint, Node, Service, SpanKind};
+
+/// What decides the attributes of a block: equal keys, equal attributes, as long as what [`Held`] has is held.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct BlockKey([u64; Self::WORDS]);
+
+/// Keeps what a key names where it is, by whose place in memory it is known.
+#[derive(Clone, Debug, Default)]
+#[expect(dead_code, reason = "held, not read")]
+pub struct Held {
+    endpoint: Option<Endpoint>,
+    node: Option<Arc<Node>>,
+    service: Option<Arc<Service>>,
+}
+
+/// Which block it is.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(super) enum Block {
+    /// All of [`super::sockets`], in one layout or the other.
+    Sockets { all: bool },
+    /// Of the client's end.
+    Source,
+    /// Of the server's end.
+    Destination,
+}
+
+impl BlockKey {
+    const WORDS: usize = 10;
+
+    /// Of an exchange's sockets: as its client's side has them, as the side has them that the span is of.
+    pub(super) fn of_sockets(all: bool, kind: SpanKind, sockets: [SocketAddr; 4]) -> Self {
+        let number = |address: IpAddr| match address {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let families = sockets.iter().fold(0, |all, socket| all << 1 | u64::from(socket.is_ipv6()));
+        let ports = sockets.iter().fold(0, |all, socket| all << 16 | u64::from(socket.port()));
+        let [[a, b], [c, d], [e, f], [g, h]] = sockets.map(|socket| halves(number(socket.ip())));
+        Self([Block::Sockets { all }.number() | (kind as u64) << 8 | families << 16, ports, a, b, c, d, e, f, g, h])
+    }
+
+    /// Of an end: of who is there.
+    pub(super) fn of_end(block: Block, end: &End, port: Option<u16>) -> Self {
+        let endpoint = match &end.endpoint {
+            None => 0,
+            Some(Endpoint::Pod(pod)) => place(pod),
+            Some(Endpoint::Service(service)) => place(service),
+            Some(Endpoint::Node(node)) => place(node),
+        };
+        let (node, service) = (end.node.as_ref().map_or(0, place), end.service.as_ref().map_or(0, place));
+        let port = port.map_or(u64::MAX, u64::from);
+        Self([block.number(), port, endpoint, node, service, 0, 0, 0, 0, 0])
+    }
+
+    /// Where no text is longer than `limit` bytes.
+    pub(super) fn within(mut self, limit: usize) -> Self {
+        if let Some(first) = self.0.first_mut() {
+            *first |= (limit as u64) << 32;
+        }
+        self
+    }
+
+    /// A number below 2⁶⁴, about the same chance for each.
+    pub fn hash(&self) -> u64 {
+        const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0.iter().fold(0_u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(MIX))
+    }
+}
+
+impl Held {
+    /// Who is at an end.
+    pub(super) fn of(end: &End) -> Self {
+        Self { endpoint: end.endpoint.clone(), node: end.node.clone(), service: end.service.clone() }
+    }
+}
+
+impl Block {
+    const fn number(self) -> u64 {
+        match self {
+            Self::Sockets { all: false } => 0,
+            Self::Sockets { all: true } => 1,
+            Self::Source => 2,
+            Self::Destination => 3,
+        }
+    }
+}
+
+fn halves(number: u128) -> [u64; 2] {
+    let half = |number: u128| u64::try_from(number & u128::from(u64::MAX)).unwrap_or_default();
+    [half(number >> 64), half(number)]
+}
+
+/// Where a record is in memory.
+fn place<T>(record: &Arc<T>) -> u64 {
+    Arc::as_ptr(record) as usize as u64
+}
