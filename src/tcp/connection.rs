@@ -306,7 +306,7 @@ impl<S> Streams<S> {
                     self.note_repeat(segment, direction, cx.counters);
                 }
             }
-            Place::Next { skip } if !waits && half.pending.len() == 0 => {
+            Place::Next { skip } if !waits && half.pending.is_empty() => {
                 if skip > 0 {
                     self.note_repeat(segment, direction, cx.counters);
                 }
@@ -360,7 +360,7 @@ impl<S> Streams<S> {
 
     /// Delivers what is next in either direction, a segment never before the bytes that its sender had received.
     fn drain<H: StreamHandler<State = S>>(&mut self, cx: &mut Context<'_, H>) {
-        loop {
+        while self.up.has_more() || self.down.has_more() {
             let mut moved = false;
             for direction in [Direction::Up, Direction::Down] {
                 while let Some(run) = self.take_causal(direction) {

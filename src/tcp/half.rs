@@ -273,6 +273,12 @@ impl Half {
         self.pending.insert(mark, bytes, length)
     }
 
+    /// Whether anything may be delivered without a further packet: a held run, or the FIN.
+    #[inline]
+    pub(super) const fn has_more(&self) -> bool {
+        !self.pending.is_empty() || (self.fin.is_some() && !self.ended)
+    }
+
     /// The first held run, when it is next; runs that were delivered meanwhile are dropped.
     pub(super) fn ready(&mut self) -> Option<Mark> {
         loop {
@@ -316,7 +322,10 @@ impl Half {
 
     /// Notes since when acknowledged bytes are missing; the deadline when there are any.
     pub(super) fn watch_loss(&mut self, deadline: Timestamp) -> Option<Timestamp> {
-        if self.ended {
+        let is_ahead = |number: SequenceNumber| number.is_after(self.next);
+        // As nearly always: the peer has no more than the capture.
+        let has_all = self.loss.is_none() && self.fin.is_none() && !self.acknowledged.is_some_and(is_ahead);
+        if has_all || self.ended {
             return None;
         }
         if let Some(loss) = self.loss.as_ref().filter(|loss| loss.until.is_after(self.next)) {

@@ -93,6 +93,12 @@ impl Pending {
         self.runs().last().map(Held::end)
     }
 
+    /// Whether nothing is held.
+    #[inline]
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// Runs held.
     pub(super) fn len(&self) -> usize {
         self.runs().len()

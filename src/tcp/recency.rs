@@ -80,11 +80,13 @@ impl std::ops::AddAssign for TableSummary {
 }
 
 /// The queues. Invariants: every index that was placed and not removed is in exactly one queue; a queue's length and bytes
-/// are the sums over its entries.
+/// are the sums over its entries, and all bytes the sum over the queues.
 #[derive(Debug, Default)]
 pub(super) struct Recency {
     links: Vec<Link>,
     queues: [Queue; QUEUES],
+    /// Of all queues together: it is asked for with every packet.
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -144,6 +146,7 @@ impl Recency {
                 let before = std::mem::replace(&mut link.bytes, bytes);
                 if let Some(queue) = self.queues.get_mut(usize::from(queue)) {
                     queue.bytes = queue.bytes - before as usize + bytes as usize;
+                    self.bytes = self.bytes - before as usize + bytes as usize;
                 }
             }
             return;
@@ -167,7 +170,7 @@ impl Recency {
 
     /// Memory that goes with all entries.
     pub(super) fn bytes(&self) -> usize {
-        self.queues.iter().map(|queue| queue.bytes).sum()
+        self.bytes
     }
 
     /// How many entries there are of each class, and their memory.
@@ -234,6 +237,7 @@ impl Recency {
         let Some(queue) = self.queues.get_mut(usize::from(queue)) else { return };
         queue.length += 1;
         queue.bytes += bytes as usize;
+        self.bytes += bytes as usize;
         let back = std::mem::replace(&mut queue.back, index);
         if back == NONE {
             queue.front = index;
@@ -258,6 +262,7 @@ impl Recency {
         let Some(queue) = self.queues.get_mut(usize::from(link.queue)) else { return };
         queue.length -= 1;
         queue.bytes -= link.bytes as usize;
+        self.bytes -= link.bytes as usize;
         if queue.front == index {
             queue.front = link.next;
         }

@@ -45,6 +45,8 @@ pub struct ConnectionTable<S> {
     limits: TcpLimits,
     hasher: FixedState,
     index: HashTable<u32>,
+    /// Whose segment was the last: the next one is often of the same connection.
+    latest: u32,
     entries: Slots<Entry<S>>,
     recency: Recency,
     losses: VecDeque<LossTimer>,
@@ -96,6 +98,7 @@ impl<S> ConnectionTable<S> {
             limits,
             hasher: FixedState::with_seed(seed),
             index: HashTable::new(),
+            latest: 0,
             entries: Slots::new(),
             recency: Recency::default(),
             losses: VecDeque::new(),
@@ -208,10 +211,12 @@ impl<S> ConnectionTable<S> {
         self.holders.bytes()
     }
 
-    fn find(&self, key: &FlowKey) -> Option<u32> {
-        let hash = self.hasher.hash_one(key);
+    fn find(&mut self, key: &FlowKey) -> Option<u32> {
         let same = |index: &u32| self.entries.get(*index).is_some_and(|entry| entry.key == *key);
-        self.index.find(hash, same).copied()
+        if !same(&self.latest) {
+            self.latest = *self.index.find(self.hasher.hash_one(key), same)?;
+        }
+        Some(self.latest)
     }
 
     fn begin<H>(&mut self, key: FlowKey, segment: &Segment<'_>, direction: Direction, handler: &mut H)
@@ -327,7 +332,9 @@ impl<S> ConnectionTable<S> {
     {
         let Some(Entry { state: EntryState::Followed(streams), .. }) = self.entries.get_mut(index) else { return };
         let held = streams.pending_bytes();
-        self.holders.change(index, &mut streams.since, before, held);
+        if held != before {
+            self.holders.change(index, &mut streams.since, before, held);
+        }
         let interest = match verdict {
             Verdict::Closed => {
                 // A timer may have made it so, when the last packet was long gone.
