@@ -105,7 +105,9 @@ struct State<T> {
     received_from: bool,
 }
 
-/// Items that are handed over together: at least one, at most [`CHUNK`], and their footprints.
+/// Items that are handed over together: at least one, at most [`CHUNK`], and their footprints. The receiver may hold all of a
+/// chunk until it is done with the last item: so the bytes of a chunk are at most [`GATHERED_BYTES`], or those before its last
+/// item are.
 #[derive(Debug)]
 struct Chunk<T> {
     items: Vec<T>,
@@ -117,12 +119,12 @@ impl<T> State<T> {
     fn put(&mut self, items: &mut Vec<T>, bytes: usize) {
         self.bytes += bytes;
         match self.chunks.back_mut() {
-            Some(last) if last.items.len() + items.len() <= CHUNK => {
+            Some(last) if last.items.len() + items.len() <= CHUNK && last.bytes + bytes <= GATHERED_BYTES => {
                 last.items.append(items);
                 last.bytes += bytes;
             }
-            // A full one goes as it is; of others the room is used again.
-            _ if items.len() >= CHUNK => {
+            // One that is half full goes as it is; of others the room is used again.
+            _ if items.len() >= CHUNK / 2 => {
                 let items = std::mem::replace(items, Vec::with_capacity(CHUNK));
                 self.chunks.push_back(Chunk { items, bytes });
             }
@@ -365,6 +367,17 @@ mod tests {
         assert_eq!(block_on(receiver.receive()).unwrap().len(), 128);
         sender.send(Item { number: 128, bytes: GATHERED_BYTES });
         assert_eq!(block_on(receiver.receive()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn large_items_are_not_put_together_in_a_chunk() {
+        let (mut sender, mut receiver) = queue(usize::MAX, WhenFull::Drop);
+        for number in 0..4 {
+            sender.send(Item { number, bytes: GATHERED_BYTES / 2 });
+            sender.flush();
+        }
+        assert_eq!(numbers(&block_on(receiver.receive()).unwrap()), [0, 1]);
+        assert_eq!(numbers(&block_on(receiver.receive()).unwrap()), [2, 3]);
     }
 
     #[test]
