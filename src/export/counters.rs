@@ -137,6 +137,25 @@ pub struct ExportSnapshot {
     pub bytes: u64,
 }
 
+/// What exchanges were made into, to be counted for many at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Made {
+    /// Exchanges that gave no span.
+    none: u64,
+    /// Spans beside the first of an exchange.
+    second: u64,
+}
+
+impl Made {
+    /// An exchange was made into so many spans.
+    pub(super) fn add(&mut self, spans: u64) {
+        match spans.checked_sub(1) {
+            Some(second) => self.second += second,
+            None => self.none += 1,
+        }
+    }
+}
+
 impl ExportSnapshot {
     /// Spans lost for `reason`.
     pub fn dropped(&self, reason: DropReason) -> u64 {
@@ -229,13 +248,14 @@ impl ExportCounters {
         add(&self.early, counts.early);
     }
 
-    /// An exchange was made into so many spans. Of what gave none, why is counted elsewhere.
-    pub(super) fn made(&self, spans: u64) {
-        if spans == 0 {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-        } else {
-            add(&self.waiting, spans - 1);
-            add(&self.second, spans - 1);
+    /// Exchanges were made into spans. Of what gave none, why is counted elsewhere.
+    pub(super) fn made(&self, made: Made) {
+        if made.none > 0 {
+            self.waiting.fetch_sub(made.none, Ordering::Relaxed);
+        }
+        if made.second > 0 {
+            add(&self.waiting, made.second);
+            add(&self.second, made.second);
         }
     }
 
@@ -353,9 +373,11 @@ mod tests {
         counters.sampled_out();
         counters.elsewhere();
         counters.left_out(LeftOut::UserAgent);
-        (0..3).for_each(|_| counters.made(0));
-        (0..8).for_each(|_| counters.made(1));
-        counters.made(2);
+        let mut made = Made::default();
+        for spans in [0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2] {
+            made.add(spans);
+        }
+        counters.made(made);
         counters.exported(5, 500);
         counters.dropped(DropReason::Rejected, 1);
         counters.dropped(DropReason::Shutdown, 2);

@@ -19,6 +19,7 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
+use super::arrivals::Arrivals;
 use crate::exchange::{Exchange, Translated};
 use crate::time::Timestamp;
 
@@ -38,16 +39,20 @@ pub struct MergeConfig {
     pub patience: Option<Duration>,
 }
 
-/// Exchanges that wait for their other views, in order of arrival, and behind them those that have left.
+/// Exchanges that wait for their other views, in order of arrival, before them those that may go on, and behind these what is
+/// remembered of all that have left.
 ///
-/// Each has a number, in order of arrival. Invariants: `latest` has the last to arrive of each key, of those that wait and
-/// those that are remembered, and with the numbers of those before it (`before`) leads to all of them; `bytes` is the sum of
-/// the footprints of those that wait; `merged + late + released == taken`.
+/// Each has a number, in order of arrival, and stands where it came until it was given on. Invariants: `latest` has the last
+/// to arrive of each key, of those that wait and those that are remembered, and with the numbers of those before it (`before`)
+/// leads to all of them; `bytes` is the sum of the footprints of those that wait; `merged + late + released == taken`.
 #[derive(Debug)]
 pub(super) struct Merger {
     config: MergeConfig,
+    /// Those that may go on, then those that wait.
+    exchanges: Arrivals<Exchange>,
+    /// What belongs to each that waits.
     waiting: VecDeque<Waiting>,
-    /// How many have left `waiting` since the start: its first element's number.
+    /// How many have left since the start: the number of the first that waits.
     first: u64,
     /// The last to leave is the last.
     left: VecDeque<Gone>,
@@ -59,9 +64,8 @@ pub(super) struct Merger {
     counts: MergeCounts,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Waiting {
-    exchange: Exchange,
     /// Capture time after which no view is waited for.
     until: Timestamp,
     arrived: Instant,
@@ -83,8 +87,8 @@ struct Gone {
 enum View {
     /// Of none that is known.
     New,
-    /// Of one that waits, by its place.
-    Waiting(usize),
+    /// Of one that waits, by its number.
+    Waiting(u64),
     /// Of one that has left.
     Gone,
 }
@@ -104,6 +108,7 @@ impl Merger {
     pub(super) fn new(config: MergeConfig) -> Self {
         Self {
             config,
+            exchanges: Arrivals::new(),
             waiting: VecDeque::new(),
             first: 0,
             left: VecDeque::new(),
@@ -114,52 +119,83 @@ impl Merger {
         }
     }
 
-    /// Takes an exchange that arrives at `arrived`.
-    pub(super) fn take(&mut self, exchange: Exchange, arrived: Instant) {
-        let at = exchange.end();
+    /// Takes views that arrive at `arrived`. Those that are exchanges of their own stay where they are.
+    pub(super) fn take(&mut self, mut views: Vec<Exchange>, arrived: Instant) {
+        let mut kept = 0;
+        for place in 0..views.len() {
+            let (earlier, rest) = views.split_at_mut(place);
+            let (Some(earlier), Some(view)) = (earlier.get_mut(..kept), rest.first_mut()) else { break };
+            if self.take_one(view, earlier, arrived) {
+                if kept < place {
+                    views.swap(kept, place);
+                }
+                kept += 1;
+            }
+        }
+        views.truncate(kept);
+        self.exchanges.push(views);
+    }
+
+    /// Takes a view that came with `earlier` ones, which wait. Whether it waits as well: else it is done with.
+    fn take_one(&mut self, view: &mut Exchange, earlier: &mut [Exchange], arrived: Instant) -> bool {
+        let at = view.end();
         // A capture file may begin again in an earlier time.
         self.now = if self.now.saturating_since(at) > Duration::from_secs(60) { at } else { self.now.max(at) };
         if self.config.window.is_zero() {
-            self.wait(exchange, arrived, None);
-            return;
+            self.wait(view, arrived, None);
+            return true;
         }
         let number = self.first + self.waiting.len() as u64;
         // Of views that are none of the known ones, this is the latest.
-        let before = self.latest.insert(exchange.request_key, number);
-        match self.view_of(&exchange, before) {
-            View::New => self.wait(exchange, arrived, before),
-            View::Waiting(place) => {
-                self.put_back(exchange.request_key, before);
-                let Some(waiting) = self.waiting.get_mut(place) else { return };
-                self.bytes -= waiting.exchange.footprint();
-                join(&mut waiting.exchange, exchange);
-                self.bytes += waiting.exchange.footprint();
-                self.counts.merged += 1;
+        let before = self.latest.insert(view.request_key, number);
+        match self.view_of(view, earlier, before) {
+            View::New => {
+                self.wait(view, arrived, before);
+                return true;
+            }
+            View::Waiting(number) => {
+                self.put_back(view.request_key, before);
+                let waiting = match number.checked_sub(self.exchanges.next()) {
+                    Some(place) => usize::try_from(place).ok().and_then(|place| earlier.get_mut(place)),
+                    None => self.exchanges.get_mut(number),
+                };
+                if let Some(waiting) = waiting {
+                    self.bytes -= waiting.footprint();
+                    join(waiting, view);
+                    self.bytes += waiting.footprint();
+                    self.counts.merged += 1;
+                }
             }
             View::Gone => {
-                self.put_back(exchange.request_key, before);
+                self.put_back(view.request_key, before);
                 self.counts.late += 1;
             }
         }
+        false
     }
 
-    /// What `exchange` is a view of: of that with the number `latest` or one of its key before that.
-    fn view_of(&self, exchange: &Exchange, mut latest: Option<u64>) -> View {
+    /// What `view` is a view of, which came with `earlier` ones: of that with the number `latest` or one of its key before that.
+    fn view_of(&self, view: &Exchange, earlier: &[Exchange], mut latest: Option<u64>) -> View {
         for _ in 0..LOOKS {
             let Some(number) = latest else { break };
             let oldest = self.first - self.left.len() as u64;
             if number >= self.first {
-                let place = place(number, self.first);
-                let Some(waiting) = self.waiting.get(place) else { break };
-                if is_view_of(&waiting.exchange, exchange, self.config.window) {
-                    return View::Waiting(place);
+                let exchange = match number.checked_sub(self.exchanges.next()) {
+                    Some(place) => usize::try_from(place).ok().and_then(|place| earlier.get(place)),
+                    None => self.exchanges.get(number),
+                };
+                let (Some(exchange), Some(waiting)) = (exchange, self.waiting.get(place(number, self.first))) else {
+                    break;
+                };
+                if is_view_of(exchange, view, self.config.window) {
+                    return View::Waiting(number);
                 }
                 latest = waiting.before;
             } else {
                 let Some(gone) = number.checked_sub(oldest).and_then(|_| self.left.get(place(number, oldest))) else {
                     break;
                 };
-                if gone.is_view_of(exchange, self.config.window) {
+                if gone.is_view_of(view, self.config.window) {
                     return View::Gone;
                 }
                 latest = gone.before;
@@ -175,14 +211,14 @@ impl Merger {
         };
     }
 
-    fn wait(&mut self, exchange: Exchange, arrived: Instant, before: Option<u64>) {
+    fn wait(&mut self, exchange: &Exchange, arrived: Instant, before: Option<u64>) {
         self.bytes += exchange.footprint();
         let until = self.now.saturating_add(self.config.window);
-        self.waiting.push_back(Waiting { exchange, until, arrived, before });
+        self.waiting.push_back(Waiting { until, arrived, before });
     }
 
-    /// What has waited long enough at `now`, to the end of `ready`.
-    pub(super) fn release(&mut self, now: Instant, ready: &mut Vec<Exchange>) {
+    /// What has waited long enough at `now` may go on.
+    pub(super) fn release(&mut self, now: Instant) {
         while let Some(first) = self.waiting.front() {
             let is_due = self.config.window.is_zero()
                 || first.until < self.now
@@ -191,14 +227,31 @@ impl Merger {
                 return;
             }
             self.counts.early += u64::from(!is_due);
-            ready.extend(self.pop());
+            self.leave();
         }
     }
 
-    /// All that waits: nothing more will come.
-    pub(super) fn release_all(&mut self, ready: &mut Vec<Exchange>) {
-        while let Some(exchange) = self.pop() {
-            ready.push(exchange);
+    /// All that waits may go on: nothing more will come.
+    pub(super) fn release_all(&mut self) {
+        while !self.waiting.is_empty() {
+            self.leave();
+        }
+    }
+
+    /// The first of those that may go on.
+    pub(super) fn ready(&self) -> Option<&Exchange> {
+        if self.readies() == 0 { None } else { self.exchanges.get(self.exchanges.first()) }
+    }
+
+    /// How many may go on.
+    pub(super) fn readies(&self) -> usize {
+        place(self.first, self.exchanges.first())
+    }
+
+    /// The first of those that may go on has gone.
+    pub(super) fn pass(&mut self) {
+        if self.readies() > 0 {
+            self.exchanges.pass();
         }
     }
 
@@ -217,14 +270,15 @@ impl Merger {
         std::mem::take(&mut self.counts)
     }
 
-    fn pop(&mut self) -> Option<Exchange> {
-        let Waiting { exchange, before, .. } = self.waiting.pop_front()?;
+    /// The first that waits does so no longer.
+    fn leave(&mut self) {
+        let Some(Waiting { before, .. }) = self.waiting.pop_front() else { return };
+        let Some(exchange) = self.exchanges.get(self.first) else { return };
         self.first += 1;
         self.bytes -= exchange.footprint();
         if !self.config.window.is_zero() {
-            self.remember(Gone::of(&exchange, before));
+            self.remember(Gone::of(exchange, before));
         }
-        Some(exchange)
     }
 
     fn remember(&mut self, gone: Gone) {
@@ -271,13 +325,13 @@ fn answered(exchange: &Exchange) -> Option<u64> {
     exchange.id.0.first_chunk().map(|start| u64::from_be_bytes(*start))
 }
 
-/// Makes one exchange of two views of it, the same whichever came first.
-fn join(kept: &mut Exchange, mut other: Exchange) {
-    let (near, far) = ends(&[sides(kept), sides(&other)]);
+/// Makes one exchange of two views of it, the same whichever came first; `other` is what is left over.
+fn join(kept: &mut Exchange, other: &mut Exchange) {
+    let (near, far) = ends(&[sides(kept), sides(other)]);
     let start = kept.start().min(other.start());
     let handshake_rtt = kept.handshake_rtt.max(other.handshake_rtt);
-    if worth(&other) > worth(kept) {
-        std::mem::swap(kept, &mut other);
+    if worth(other) > worth(kept) {
+        std::mem::swap(kept, other);
     }
     kept.request.transfer.first_byte = start;
     kept.handshake_rtt = handshake_rtt;

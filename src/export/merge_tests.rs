@@ -52,7 +52,7 @@ fn with_a_window_of_nothing_even_equal_views_are_exchanges_of_their_own() {
     for _ in 0..3 {
         // All of one hand-over, before any is released.
         bench.taken += 1;
-        bench.merger.take(view(1, 0, [CLIENT, POD], Some(1)), now);
+        bench.merger.take(vec![view(1, 0, [CLIENT, POD], Some(1))], now);
     }
     bench.take(view(1, 0, [CLIENT, POD], Some(1)));
     assert_eq!(bench.end().len(), 4);
@@ -77,14 +77,21 @@ impl Bench {
     }
 
     fn pass(&mut self, exchange: Exchange) {
+        self.hand_over(vec![exchange]);
+    }
+
+    /// Takes all of `views` at once.
+    fn hand_over(&mut self, views: Vec<Exchange>) {
         let now = Instant::now();
-        self.taken += 1;
-        self.merger.take(exchange, now);
-        self.merger.release(now, &mut self.ready);
+        self.taken += views.len() as u64;
+        self.merger.take(views, now);
+        self.merger.release(now);
+        drain(&mut self.merger, &mut self.ready);
     }
 
     fn end(&mut self) -> Vec<Exchange> {
-        self.merger.release_all(&mut self.ready);
+        self.merger.release_all();
+        drain(&mut self.merger, &mut self.ready);
         self.audit();
         assert_eq!((self.merger.len(), self.merger.bytes), (0, 0));
         std::mem::take(&mut self.ready)
@@ -98,14 +105,25 @@ impl Bench {
         self.counts.early += early;
         let elsewhere = (self.ready.len() + self.merger.len()) as u64;
         assert_eq!(self.taken, elsewhere + self.counts.merged + self.counts.late);
-        let bytes: usize = self.merger.waiting.iter().map(|waiting| waiting.exchange.footprint()).sum();
-        assert_eq!(self.merger.bytes, bytes);
+        let exchanges = &self.merger.exchanges;
+        let waiting: Vec<&Exchange> =
+            (self.merger.first..exchanges.next()).map(|number| exchanges.get(number).unwrap()).collect();
+        assert_eq!(waiting.len(), self.merger.waiting.len());
+        assert_eq!(self.merger.bytes, waiting.iter().map(|exchange| exchange.footprint()).sum::<usize>());
         let gone = self.merger.left.iter().map(|gone| gone.key);
-        let keys: HashSet<u64> =
-            self.merger.waiting.iter().map(|waiting| waiting.exchange.request_key).chain(gone).collect();
+        let keys: HashSet<u64> = waiting.iter().map(|exchange| exchange.request_key).chain(gone).collect();
         let latest: HashSet<u64> = self.merger.latest.keys().copied().collect();
         assert_eq!(latest, if self.merger.config.window.is_zero() { HashSet::new() } else { keys });
     }
+}
+
+/// What may go on, to the end of `ready`.
+fn drain(merger: &mut Merger, ready: &mut Vec<Exchange>) {
+    while let Some(exchange) = merger.ready() {
+        ready.push(exchange.clone());
+        merger.pass();
+    }
+    assert_eq!(merger.readies(), 0);
 }
 
 fn sockets(exchange: &Exchange) -> [SocketAddr; 4] {
@@ -258,13 +276,12 @@ fn live_exchanges_wait_no_longer_than_their_patience() {
     let patience = Duration::from_millis(300);
     let mut merger = Merger::new(MergeConfig { patience: Some(patience), ..config() });
     let now = Instant::now();
-    merger.take(view(1, 0, [CLIENT, POD], Some(7)), now);
+    merger.take(vec![view(1, 0, [CLIENT, POD], Some(7))], now);
     assert_eq!(merger.due(), Some(now + patience));
-    let mut ready = Vec::new();
-    merger.release(now + patience / 2, &mut ready);
-    assert_eq!(ready.len(), 0);
-    merger.release(now + patience, &mut ready);
-    assert_eq!((ready.len(), merger.due()), (1, None));
+    merger.release(now + patience / 2);
+    assert_eq!(merger.readies(), 0);
+    merger.release(now + patience);
+    assert_eq!((merger.readies(), merger.due()), (1, None));
 }
 
 /// Which exchanges, by key, and how many views each has: every view compared with every other.
@@ -290,6 +307,7 @@ proptest! {
     fn merges_what_a_plain_comparison_of_all_views_merges(
         views in prop::collection::vec((0u8..6, 0usize..4, any::<bool>()), 0..40),
         times in prop::array::uniform4(0u64..900),
+        at_once in 1usize..12,
     ) {
         let sockets = [[CLIENT, SERVICE], [CLIENT, POD], [NODE, POD], [NODE, SERVICE]];
         let views: Vec<Exchange> = views
@@ -299,8 +317,9 @@ proptest! {
             })
             .collect();
         let mut bench = Bench::new(config());
-        for view in &views {
-            bench.take(view.clone());
+        for some in views.chunks(at_once) {
+            bench.hand_over(some.to_vec());
+            bench.audit();
         }
         let mut found = bench.end();
         let mut expected = twin(&views, config().window);
@@ -315,5 +334,39 @@ proptest! {
             prop_assert_eq!(exchange.start(), near.start());
             prop_assert_eq!(exchange.response.is_some(), group.iter().any(|view| view.response.is_some()));
         }
+    }
+}
+
+proptest! {
+    /// Many windows, late views, and a bound that is reached.
+    #[test]
+    fn what_comes_at_once_is_merged_as_what_comes_one_by_one(
+        views in prop::collection::vec((0u8..12, 0u64..4000, 0usize..4, any::<bool>()), 0..60),
+        at_once in 1usize..12,
+        max_bytes in prop_oneof![Just(1_usize << 20), 0_usize..20_000],
+    ) {
+        let sockets = [[CLIENT, SERVICE], [CLIENT, POD], [NODE, POD], [NODE, SERVICE]];
+        let views: Vec<Exchange> = views
+            .into_iter()
+            .map(|(number, at, side, is_answered)| view(number, at * MILLI, sockets[side], is_answered.then_some(9)))
+            .collect();
+        let config = MergeConfig { max_bytes, ..config() };
+        let (mut together, mut alone) = (Bench::new(config), Merger::new(config));
+        let (now, mut ready, mut counts) = (Instant::now(), Vec::new(), MergeCounts::default());
+        for some in views.chunks(at_once) {
+            together.hand_over(some.to_vec());
+            together.audit();
+            for view in some {
+                alone.take(vec![view.clone()], now);
+            }
+            alone.release(now);
+            drain(&mut alone, &mut ready);
+            let MergeCounts { merged, late, early } = alone.counts();
+            counts = MergeCounts { merged: counts.merged + merged, late: counts.late + late, early: counts.early + early };
+            prop_assert_eq!((&together.ready, together.counts), (&ready, counts));
+        }
+        alone.release_all();
+        drain(&mut alone, &mut ready);
+        prop_assert_eq!(together.end(), ready);
     }
 }

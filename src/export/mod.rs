@@ -10,6 +10,7 @@ use crate::exchange::Exchange;
 use crate::span::{Attribute, Draft, EndpointLookup, Layout, LocalAddresses, Made, Resource, SpanBuilder};
 use crate::worker::ExchangeReceiver;
 
+mod arrivals;
 mod batch;
 mod counters;
 mod grouped;
@@ -329,10 +330,8 @@ struct Feed {
 }
 
 impl SpanSource for Feed {
-    type Item = Exchange;
-
-    async fn receive(&mut self) -> Option<Vec<Exchange>> {
-        let mut ready = Vec::new();
+    async fn receive(&mut self) -> Option<usize> {
+        let before = self.merger.readies();
         loop {
             let due = self.merger.due();
             let news = tokio::select! {
@@ -344,26 +343,36 @@ impl SpanSource for Feed {
             let now = Instant::now();
             let is_over = matches!(news, News::End);
             match news {
-                News::Exchanges(new) => new.into_iter().for_each(|exchange| self.merger.take(exchange, now)),
+                News::Exchanges(new) => self.merger.take(new, now),
                 News::Due => {}
-                News::End => self.merger.release_all(&mut ready),
+                News::End => self.merger.release_all(),
             }
-            self.merger.release(now, &mut ready);
+            self.merger.release(now);
             self.counters.views(self.merger.len(), self.merger.counts());
-            if is_over || !ready.is_empty() {
-                return (!ready.is_empty()).then_some(ready);
+            let more = self.merger.readies() - before;
+            if is_over || more > 0 {
+                return (more > 0).then_some(more);
             }
         }
     }
 
-    fn held(&mut self) -> Vec<Exchange> {
-        let mut held = Vec::new();
-        self.merger.release_all(&mut held);
-        self.counters.views(0, self.merger.counts());
-        held
+    fn ready(&self) -> usize {
+        self.merger.readies()
     }
 
-    fn spans(&self, exchange: &Exchange, take: &mut dyn FnMut(&Draft<'_>)) {
+    fn release(&mut self) -> usize {
+        let before = self.merger.readies();
+        self.merger.release_all();
+        self.counters.views(0, self.merger.counts());
+        self.merger.readies() - before
+    }
+
+    fn pass(&mut self) {
+        self.merger.pass();
+    }
+
+    fn spans(&self, take: &mut dyn FnMut(&Draft<'_>)) {
+        let Some(exchange) = self.merger.ready() else { return };
         let Spans { builder, local, names, .. } = &self.spans;
         let mut in_transit = false;
         let made = builder.drafts(exchange, &**local, &**names, &mut |span| {

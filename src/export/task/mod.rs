@@ -19,7 +19,7 @@ use tokio::task::{self, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::export::batch::{Batch, Batcher, Format, WaitingBatches};
-use crate::export::counters::{DropReason, ExportCounters};
+use crate::export::counters::{DropReason, ExportCounters, Made};
 use crate::export::journal::Journal;
 use crate::export::otlp::Backoff;
 use crate::export::spool::{Desk, Report};
@@ -28,25 +28,29 @@ use crate::span::Draft;
 
 mod overflow;
 
-/// Where a task takes its spans from.
+/// Where a task takes its spans from: items, of each of which some spans are made, where it stands.
 pub(super) trait SpanSource: Send {
-    /// What a span is made of.
-    type Item: Send;
+    /// Waits for more items to make spans of, and says how many, at least one; `None` when there will be no more. Nothing is
+    /// lost when the future is dropped.
+    fn receive(&mut self) -> impl Future<Output = Option<usize>> + Send;
 
-    /// The next items, at least one; `None` when there will be no more. Nothing is lost when the future is dropped.
-    fn receive(&mut self) -> impl Future<Output = Option<Vec<Self::Item>>> + Send;
+    /// How many items are there to make spans of.
+    fn ready(&self) -> usize;
 
-    /// What was received and not given on yet; it will not come any more.
-    fn held(&mut self) -> Vec<Self::Item> {
-        Vec::new()
+    /// Makes the spans of the first of them, if it gives any, and counts why it gives none.
+    fn spans(&self, take: &mut dyn FnMut(&Draft<'_>));
+
+    /// Is done with the first of them.
+    fn pass(&mut self);
+
+    /// Nothing is waited for any longer: what was received is there to make spans of. How many more items that makes.
+    fn release(&mut self) -> usize {
+        0
     }
-
-    /// Makes the spans of an item, if it gives any, and counts why it gives none.
-    fn spans(&self, item: &Self::Item, take: &mut dyn FnMut(&Draft<'_>));
 }
 
 /// What ends the waiting of a task.
-enum Event<T> {
+enum Event {
     /// The agent is asked to stop.
     Stop,
     /// The time for the last flush has run out.
@@ -60,7 +64,7 @@ enum Event<T> {
     /// The disk was written or read.
     Disk(Report),
     /// New items, or the end of them.
-    Received(Option<Vec<T>>),
+    Received(Option<usize>),
 }
 
 /// How far the end has come.
@@ -74,9 +78,8 @@ enum Phase {
 
 /// One source, one destination; see the module.
 pub(super) struct Task<S: SpanSource, F, E> {
+    /// What is ready there and not made into spans yet is so because nothing more may wait.
     source: S,
-    /// Taken from the source, not yet made into spans, because nothing more may wait.
-    hand_over: std::vec::IntoIter<S::Item>,
     batcher: Batcher<F>,
     waiting: WaitingBatches,
     desk: Option<Desk>,
@@ -102,7 +105,6 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     pub(super) fn new(source: S, format: F, exporter: E, config: &ExportConfig, counters: Arc<ExportCounters>) -> Self {
         Self {
             source,
-            hand_over: Vec::new().into_iter(),
             batcher: Batcher::new(format, &config.batch),
             waiting: WaitingBatches::new(config.batch.queue_bytes, config.batch.queue_spans),
             desk: None,
@@ -151,8 +153,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
                 Event::Due => self.close_batch(),
                 Event::Disk(report) => self.take_report(report),
                 Event::Received(Some(items)) => {
-                    self.counters.received(items.len() as u64);
-                    self.hand_over = items.into_iter();
+                    self.counters.received(items as u64);
                     // A source that always has more must not keep the calls from running.
                     task::yield_now().await;
                 }
@@ -161,11 +162,11 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         }
     }
 
-    async fn next_event(&mut self, stop: &mut watch::Receiver<bool>) -> Event<S::Item> {
+    async fn next_event(&mut self, stop: &mut watch::Receiver<bool>) -> Event {
         let give_up = self.give_up_at();
         let due = self.batcher.due();
         let resume = self.paused_until.filter(|_| !self.waiting.is_empty());
-        let listening = self.phase == Phase::Running && self.hand_over.len() == 0 && self.may_take();
+        let listening = self.phase == Phase::Running && self.source.ready() == 0 && self.may_take();
         tokio::select! {
             biased;
             () = stopped(stop), if self.deadline.is_none() => Event::Stop,
@@ -186,20 +187,31 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     /// Makes spans of what was handed over.
     fn encode(&mut self) {
         let now = Instant::now();
-        while self.may_take() {
-            let Some(item) = self.hand_over.next() else { break };
-            let (mut spans, mut closed) = (0, SmallVec::<[Batch; 2]>::new());
-            self.source.spans(&item, &mut |span| {
-                spans += 1;
-                closed.extend(self.batcher.add(span, now));
-            });
-            self.counters.made(spans);
-            closed.into_iter().for_each(|batch| self.enqueue(batch));
+        let mut made = Made::default();
+        while self.may_take() && self.source.ready() > 0 {
+            let closed = self.encode_one(now, &mut made);
+            if !closed.is_empty() {
+                self.counters.made(std::mem::take(&mut made));
+                closed.into_iter().for_each(|batch| self.enqueue(batch));
+            }
         }
-        let nothing_follows = self.phase == Phase::Flushing && self.hand_over.len() == 0;
+        self.counters.made(made);
+        let nothing_follows = self.phase == Phase::Flushing && self.source.ready() == 0;
         if nothing_follows || self.batcher.due().is_some_and(|due| due <= now) {
             self.close_batch();
         }
+    }
+
+    /// Makes the spans of the first item, and gives the batches that this closes.
+    fn encode_one(&mut self, now: Instant, made: &mut Made) -> SmallVec<[Batch; 2]> {
+        let (mut spans, mut closed) = (0, SmallVec::new());
+        self.source.spans(&mut |span| {
+            spans += 1;
+            closed.extend(self.batcher.add(span, now));
+        });
+        self.source.pass();
+        made.add(spans);
+        closed
     }
 
     fn close_batch(&mut self) {
@@ -362,7 +374,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     }
 
     fn is_empty(&self) -> bool {
-        self.hand_over.len() == 0
+        self.source.ready() == 0
             && self.batcher.due().is_none()
             && self.waiting.is_empty()
             && self.in_flight.is_empty()
@@ -389,15 +401,14 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         while let Some(batch) = self.waiting.take() {
             spans += batch.spans;
         }
-        spans += self.hand_over.by_ref().len() as u64;
-        self.hand_over = Vec::new().into_iter();
         while let Some(items) = self.received_already().await {
-            self.counters.received(items.len() as u64);
-            spans += items.len() as u64;
+            self.counters.received(items as u64);
         }
-        let held = self.source.held().len() as u64;
-        self.counters.received(held);
-        spans += held;
+        self.counters.received(self.source.release() as u64);
+        while self.source.ready() > 0 {
+            self.source.pass();
+            spans += 1;
+        }
         self.counters.dropped(DropReason::Shutdown, spans);
         self.counters.in_flight(0);
         self.counters.waiting_bytes(0);
@@ -405,7 +416,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     }
 
     /// What the source gives without waiting.
-    async fn received_already(&mut self) -> Option<Vec<S::Item>> {
+    async fn received_already(&mut self) -> Option<usize> {
         if self.phase == Phase::Flushing {
             return None;
         }

@@ -1,8 +1,10 @@
 //! Batches that memory cannot hold → the disk, or lost and counted.
 
+use tokio::time::Instant;
+
 use super::{Desk, Format, Report, SpanSource, Task};
 use crate::export::batch::Batch;
-use crate::export::counters::DropReason;
+use crate::export::counters::{DropReason, Made};
 use crate::export::spool::Spool;
 use crate::export::{Exporter, WhenFull};
 
@@ -100,12 +102,11 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         let Some(desk) = self.desk.take() else { return };
         self.calls.abort_all();
         while let Some(items) = self.received_already().await {
-            self.counters.received(items.len() as u64);
-            self.encode_all(items);
+            self.counters.received(items as u64);
+            self.encode_all();
         }
-        let held = self.source.held();
-        self.counters.received(held.len() as u64);
-        self.encode_all(held);
+        self.counters.received(self.source.release() as u64);
+        self.encode_all();
         if let Some(batch) = self.batcher.close() {
             self.counters.batch_closed();
             self.waiting.push(batch);
@@ -134,20 +135,14 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
     }
 
     /// Makes spans of everything that came, whatever it takes: there is no time after this.
-    fn encode_all(&mut self, items: Vec<S::Item>) {
-        let before = std::mem::replace(&mut self.hand_over, Vec::new().into_iter());
-        let now = tokio::time::Instant::now();
-        for item in before.chain(items) {
-            let (mut spans, mut closed) = (0, Vec::new());
-            self.source.spans(&item, &mut |span| {
-                spans += 1;
-                closed.extend(self.batcher.add(span, now));
-            });
-            self.counters.made(spans);
-            for batch in closed {
+    fn encode_all(&mut self) {
+        let (now, mut made) = (Instant::now(), Made::default());
+        while self.source.ready() > 0 {
+            for batch in self.encode_one(now, &mut made) {
                 self.counters.batch_closed();
                 self.waiting.push(batch);
             }
         }
+        self.counters.made(made);
     }
 }

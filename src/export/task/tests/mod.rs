@@ -20,20 +20,34 @@ enum Item {
     SampledOut,
 }
 
-struct Source(mpsc::Receiver<Vec<Item>>, Arc<ExportCounters>);
+struct Source {
+    queue: mpsc::Receiver<Vec<Item>>,
+    ready: VecDeque<Item>,
+    counters: Arc<ExportCounters>,
+}
 
 impl SpanSource for Source {
-    type Item = Item;
-
-    fn receive(&mut self) -> impl Future<Output = Option<Vec<Item>>> + Send {
-        self.0.recv()
+    async fn receive(&mut self) -> Option<usize> {
+        let items = self.queue.recv().await?;
+        let count = items.len();
+        self.ready.extend(items);
+        Some(count)
     }
 
-    fn spans(&self, item: &Item, take: &mut dyn FnMut(&Draft<'_>)) {
-        match item {
-            Item::Sampled => take(&get_span("GET", "/").into()),
-            Item::SampledOut => self.1.sampled_out(),
+    fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    fn spans(&self, take: &mut dyn FnMut(&Draft<'_>)) {
+        match self.ready.front() {
+            Some(Item::Sampled) => take(&get_span("GET", "/").into()),
+            Some(Item::SampledOut) => self.counters.sampled_out(),
+            None => {}
         }
+    }
+
+    fn pass(&mut self) {
+        self.ready.pop_front();
     }
 }
 
@@ -163,7 +177,8 @@ impl Bench {
         let counters = Arc::new(ExportCounters::default());
         let (stop, stopped) = watch::channel(false);
         let format = OtlpFormat::new(&Resource::default());
-        let task = Task::new(Source(receiver, counters.clone()), format, destination, &config, Arc::clone(&counters));
+        let source_of_task = Source { queue: receiver, ready: VecDeque::new(), counters: counters.clone() };
+        let task = Task::new(source_of_task, format, destination, &config, Arc::clone(&counters));
         let task = task.with_spool(settings.spool.as_ref().map(|spool| Spool::open(spool).unwrap().unwrap()));
         Self { source: Some(source), calls, permits, stop, counters, task: tokio::spawn(task.run(stopped)) }
     }
