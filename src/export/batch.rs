@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::export::BatchConfig;
+use crate::export::buffers::Buffers;
 use crate::export::spool::Position;
 use crate::span::Draft;
 
@@ -55,9 +56,9 @@ pub(super) struct Batcher<F> {
     /// What `max_bytes` may grow to again.
     most_bytes: usize,
     delay: std::time::Duration,
-    /// Used again for every batch; empty, or begun by `format`.
-    buffer: Vec<u8>,
-    /// Invariant: `spans <= max_spans`, and 0 exactly when `buffer` is empty.
+    /// The open one is empty, or begun by `format`.
+    buffers: Buffers,
+    /// Invariant: `spans <= max_spans`, and 0 exactly when the open buffer is empty.
     spans: u64,
     due: Option<Instant>,
 }
@@ -74,7 +75,7 @@ impl<F: Format> Batcher<F> {
             max_bytes: config.max_bytes.min(config.queue_bytes),
             most_bytes: config.max_bytes.min(config.queue_bytes),
             delay: config.delay,
-            buffer: Vec::new(),
+            buffers: Buffers::default(),
             spans: 0,
             due: None,
         }
@@ -89,10 +90,10 @@ impl<F: Format> Batcher<F> {
     /// Adds `span`, and gives the batch that this closes: the one that it filled, or the one that it did not fit in.
     /// A span larger than a batch may be goes alone.
     pub(super) fn add(&mut self, span: &Draft<'_>, now: Instant) -> Option<Batch> {
-        let before = self.buffer.len();
+        let before = self.buffers.open().len();
         self.append(span, now);
-        if self.spans > 1 && self.buffer.len() + self.format.tail_length() > self.max_bytes {
-            self.buffer.truncate(before);
+        if self.spans > 1 && self.buffers.open().len() + self.format.tail_length() > self.max_bytes {
+            self.buffers.open().truncate(before);
             self.spans -= 1;
             let full = self.close();
             self.append(span, now);
@@ -116,27 +117,37 @@ impl<F: Format> Batcher<F> {
         self.due
     }
 
-    /// Ends the open batch, if there is one.
+    /// Ends the open batch, if there is one; else memory for one is given up.
     pub(super) fn close(&mut self) -> Option<Batch> {
         if self.spans == 0 {
+            self.buffers.give_up();
             return None;
         }
-        let start = self.format.finish(&mut self.buffer);
-        // Copied, so that what waits is exactly as large as it says and the buffer stays.
-        let bytes = Bytes::copy_from_slice(self.buffer.get(start..).unwrap_or_default());
-        let batch = Batch { bytes, spans: self.spans, ..Batch::default() };
-        self.buffer.clear();
+        let start = self.format.finish(self.buffers.open());
+        let batch = Batch { bytes: self.buffers.close(start), spans: self.spans, ..Batch::default() };
         self.spans = 0;
         self.due = None;
         Some(batch)
     }
 
+    /// A batch is done with: its memory is used again, if it can.
+    pub(super) fn take_back(&mut self, bytes: Bytes, now: Instant) {
+        self.buffers.take_back(bytes, now);
+    }
+
+    /// When [`Self::close`] is wanted, though it may give nothing: the open batch is old enough, or none is open and memory was
+    /// not used for a while.
+    pub(super) fn wake(&self) -> Option<Instant> {
+        self.due.or_else(|| self.buffers.rest())
+    }
+
     fn append(&mut self, span: &Draft<'_>, now: Instant) {
         if self.spans == 0 {
-            self.format.begin(&mut self.buffer);
+            self.buffers.begin();
+            self.format.begin(self.buffers.open());
             self.due = Some(now + self.delay);
         }
-        self.format.append(span, &mut self.buffer);
+        self.format.append(span, self.buffers.open());
         self.spans += 1;
     }
 }
@@ -352,6 +363,41 @@ mod tests {
         assert_eq!(batcher.due(), Some(now + Duration::from_secs(1)));
         batcher.close();
         assert_eq!(batcher.due(), None);
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_written_where_one_that_is_done_with_was() {
+        let mut batcher = batcher(2, 1 << 20);
+        let name = "x".repeat(50 << 10);
+        let mut now = Instant::now();
+        let mut full = |batcher: &mut Batcher<Names>| {
+            assert_eq!(batcher.add(&get_span(&name, "/").into(), now), None);
+            let batch = batcher.add(&get_span(&name, "/").into(), now).unwrap();
+            assert_eq!(batch.bytes.len(), 2 * name.len() + 2);
+            now += Duration::from_millis(100);
+            batch
+        };
+        // What the first ones need is learned, and several may wait at once.
+        let first = [full(&mut batcher), full(&mut batcher)];
+        let places = first.each_ref().map(|batch| batch.bytes.as_ptr());
+        for batch in first {
+            batcher.take_back(batch.bytes, Instant::now());
+        }
+        let again = [full(&mut batcher), full(&mut batcher)];
+        assert!(again.iter().any(|batch| places.contains(&batch.bytes.as_ptr())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_for_batches_is_given_up_when_none_come() {
+        let mut batcher = batcher(1, 1 << 20);
+        let name = "x".repeat(50 << 10);
+        let batch = batcher.add(&get_span(&name, "/").into(), Instant::now()).unwrap();
+        assert_eq!((batcher.due(), batcher.wake()), (None, None));
+        batcher.take_back(batch.bytes, Instant::now());
+        let rest = batcher.wake().unwrap();
+        assert!(rest > Instant::now());
+        batcher.add(&get_span("small", "/").into(), Instant::now());
+        assert_eq!((batcher.close(), batcher.wake()), (None, None));
     }
 
     fn batch(name: &'static str) -> Batch {

@@ -12,6 +12,7 @@ use crate::worker::ExchangeReceiver;
 
 mod arrivals;
 mod batch;
+mod buffers;
 mod counters;
 mod grouped;
 mod journal;

@@ -59,7 +59,7 @@ enum Event {
     Answer(Result<(task::Id, Result<Accepted, Failure>), JoinError>),
     /// The destination may be tried again.
     Resume,
-    /// The open batch is old enough.
+    /// The open batch is old enough, or memory for one was not used for a while.
     Due,
     /// The disk was written or read.
     Disk(Report),
@@ -164,7 +164,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
 
     async fn next_event(&mut self, stop: &mut watch::Receiver<bool>) -> Event {
         let give_up = self.give_up_at();
-        let due = self.batcher.due();
+        let due = self.batcher.wake();
         let resume = self.paused_until.filter(|_| !self.waiting.is_empty());
         let listening = self.phase == Phase::Running && self.source.ready() == 0 && self.may_take();
         tokio::select! {
@@ -263,7 +263,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         let (_, batch) = self.in_flight.swap_remove(index);
         self.count_in_flight();
         match result {
-            Ok(accepted) => self.acknowledged(&batch, &accepted),
+            Ok(accepted) => self.acknowledged(batch, &accepted),
             Err(Failure::Retry { reason, wait }) => self.retry(batch, reason, wait),
             Err(Failure::Refused { reason }) => self.refused(&batch, reason),
             Err(Failure::TooLarge { reason }) => self.too_large(&batch, reason),
@@ -279,18 +279,19 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         Ok(())
     }
 
-    fn acknowledged(&mut self, batch: &Batch, accepted: &Accepted) {
-        self.ended(batch, (accepted.rejected > 0).then_some(DropReason::Rejected));
+    fn acknowledged(&mut self, batch: Batch, accepted: &Accepted) {
+        self.ended(&batch, (accepted.rejected > 0).then_some(DropReason::Rejected));
         self.backoff.reset();
         self.batcher.grow();
-        self.waiting.release(batch);
-        self.forget_on_disk(batch);
+        self.waiting.release(&batch);
+        self.forget_on_disk(&batch);
         self.count_bytes();
         let rejected = accepted.rejected.min(batch.spans);
         self.counters.exported(batch.spans - rejected, batch.bytes.len());
         self.counters.dropped(DropReason::Rejected, rejected);
         self.counters.obstructed(None);
         self.journal.acknowledged(accepted);
+        self.batcher.take_back(batch.bytes, self.last_answer);
     }
 
     fn refused(&mut self, batch: &Batch, reason: String) {
