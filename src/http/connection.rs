@@ -85,7 +85,16 @@ impl Connection {
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
     ) -> Following {
-        let after = self.take(flow, direction, event, limits, sink);
+        let after = match event {
+            StreamEvent::Data(bytes, mark) if self.unread(direction) > bytes.len() as u64 => {
+                // In the middle of a body nothing begins, so nothing has to be proven.
+                let side = self.side_mut(direction);
+                side.note(bytes, &mark);
+                side.stream.pass(bytes.len() as u64, &mark, sink);
+                After::Follow
+            }
+            _ => self.take(flow, direction, event, limits, sink),
+        };
         match after {
             After::Follow => self.agree(direction, sink),
             After::Http2 => {
@@ -108,15 +117,6 @@ impl Connection {
         limits: &HttpLimits,
         sink: &mut impl MessageSink,
     ) -> After {
-        if let StreamEvent::Data(bytes, mark) = &event {
-            let side = self.side_mut(direction);
-            // In the middle of a body nothing begins, so nothing has to be proven.
-            if side.stream.unread() > bytes.len() as u64 {
-                side.note(bytes, mark);
-                side.stream.pass(bytes.len() as u64, mark, sink);
-                return After::Follow;
-            }
-        }
         // A direction whose SYN was not captured is joined, too.
         let start = match flow.beginning(direction) {
             None => Origin::Joined,

@@ -159,7 +159,7 @@ fn usual(name: &[u8]) -> Box<[u8]> {
     let words = name.split_inclusive(|byte| *byte == b'-');
     let capital = |word: &[u8]| {
         let mut word = word.to_vec();
-        word.first_mut().into_iter().for_each(|first| first.make_ascii_uppercase());
+        word.first_mut().into_iter().for_each(u8::make_ascii_uppercase);
         word
     };
     words.flat_map(capital).collect()

@@ -1,6 +1,7 @@
 //! Names and values → a span's attributes, within the limits on their number and length.
 
 #![expect(clippy::inline_always, reason = "a name is written as stores where its length is known")]
+#![expect(clippy::ptr_arg, reason = "a list keeps a text that is borrowed as it is")]
 
 use std::borrow::Cow;
 use std::io::Write as _;

@@ -43,8 +43,13 @@ impl BlockKey {
         };
         let families = sockets.iter().fold(0, |all, socket| all << 1 | u64::from(socket.is_ipv6()));
         let ports = sockets.iter().fold(0, |all, socket| all << 16 | u64::from(socket.port()));
-        let [[a, b], [c, d], [e, f], [g, h]] = sockets.map(|socket| halves(number(socket.ip())));
-        Self([Block::Sockets { all }.number() | (kind as u64) << 8 | families << 16, ports, a, b, c, d, e, f, g, h])
+        let which = Block::Sockets { all }.number() | (kind as u64) << 8 | families << 16;
+        let addresses = sockets.map(|socket| halves(number(socket.ip())));
+        let mut words = [which, ports, 0, 0, 0, 0, 0, 0, 0, 0];
+        for (word, half) in words.iter_mut().skip(2).zip(addresses.as_flattened()) {
+            *word = *half;
+        }
+        Self(words)
     }
 
     /// Of an end: of who is there.
