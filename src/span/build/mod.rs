@@ -53,6 +53,8 @@ pub(super) struct HeaderKeys {
     pub(super) name: String,
     code: FieldCode,
     is_secret: bool,
+    /// Whether it is `User-Agent`.
+    is_agent: bool,
     request: String,
     response: String,
     pub(super) legacy_request: String,
@@ -317,13 +319,15 @@ impl SpanBuilder {
     fn add_headers<'a, S: AttributeSink<'a>>(&'a self, list: &mut Attributes<'_, S>, reading: &Reading<'a>) {
         let request = &reading.exchange.request.head;
         for keys in &self.headers {
-            if keys.name == "user-agent"
+            let mut values = request.lines(keys.field());
+            let first = values.next();
+            if keys.is_agent
                 && reading.kind == SpanKind::Server
-                && let Some(value) = request.header(keys.field())
+                && let Some(value) = first
             {
                 list.bytes(semconv::USER_AGENT_ORIGINAL, value);
             }
-            self.add_header(list, &keys.request, keys, request.lines(keys.field()));
+            self.add_header(list, &keys.request, keys, first.into_iter().chain(values));
             if let Some(ResponsePart { head, .. }) = &reading.exchange.response {
                 self.add_header(list, &keys.response, keys, head.lines(keys.field()));
             }
@@ -360,6 +364,7 @@ impl HeaderKeys {
             legacy_response: format!("http.response.header.{snake}"),
             code: FieldName::from(&*name).code(),
             is_secret: is_secret_header(&name),
+            is_agent: name == "user-agent",
             name,
         }
     }
