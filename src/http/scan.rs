@@ -23,22 +23,22 @@ impl Scan {
         let headers_start = controls.find(|place| bytes.get(*place) == Some(&b'\n'))? + 1;
         let mut scan = Self { headers_start, end: headers_start, kept: KeptLines::default(), is_odd: false };
         let by_beginning = names.filter(|names| names.are_told_by_their_beginning());
-        for place in controls {
-            match bytes.get(place..)? {
-                [b'\n', ..] => {}
-                [b'\r', b'\n', ..] => continue,
+        while let Some(place) = controls.next() {
+            let next = match bytes.get(place..)? {
+                [b'\r', b'\n', ..] => controls.next()? + 1,
+                [b'\n', ..] => place + 1,
                 [control, ..] => {
                     scan.is_odd |= matches!(control, 0 | b'\r');
                     continue;
                 }
                 [] => return None,
-            }
-            let (start, line) = (scan.end, bytes.get(scan.end..=place)?);
+            };
+            let (start, line) = (scan.end, bytes.get(scan.end..next)?);
             match by_beginning {
                 Some(names) => scan.kept.look_at_beginning(line, start - headers_start, names),
                 None => scan.kept.look_at(line, start - headers_start, names),
             }
-            scan.end = place + 1;
+            scan.end = next;
             if is_empty(line) {
                 return Some(scan);
             }

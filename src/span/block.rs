@@ -80,6 +80,15 @@ impl BlockKey {
     }
 }
 
+#[cfg(test)]
+impl BlockKey {
+    /// One of many that differ.
+    pub(crate) fn numbered(number: u32) -> Self {
+        let socket = SocketAddr::from((number.to_be_bytes(), 80));
+        Self::of_sockets(true, SpanKind::Server, [socket; 4])
+    }
+}
+
 impl Held {
     /// Who is at an end.
     pub(super) fn of(end: &End) -> Self {

@@ -361,15 +361,23 @@ mod tests {
         #[test]
         fn blocks_that_are_remembered_are_those_that_would_be_written(
             exchanges in proptest::collection::vec(any_exchange(), 3),
-            order in proptest::collection::vec((0..3_usize, prop_oneof![Just(128_usize), 0..40_usize]), 1..40),
+            order in proptest::collection::vec(
+                (0..3_usize, prop_oneof![Just(128_usize), 0..40_usize], prop_oneof![Just(65_535_usize), 0..20_usize]),
+                1..40,
+            ),
             workload in any::<bool>(),
             crowded in any::<bool>(),
         ) {
             let layout = if workload { Layout::Workload } else { Layout::Agent };
             let (mut encoder, crowd) = (SpanEncoder::default(), Crowd::default());
             let lookup: &dyn EndpointLookup = if crowded { &crowd } else { &NoNames };
-            for (number, count) in order {
-                let settings = SpanSettings { attribute_count_limit: count, layout, ..SpanSettings::default() };
+            for (number, count, length) in order {
+                let settings = SpanSettings {
+                    attribute_count_limit: count,
+                    attribute_value_length_limit: length,
+                    layout,
+                    ..SpanSettings::default()
+                };
                 let exchange = exchanges.get(number).expect("there are three");
                 SpanBuilder::new(settings).drafts(exchange, &NoAddresses, lookup, &mut |draft| {
                     let (mut remembered, mut anew) = (Vec::new(), Vec::new());

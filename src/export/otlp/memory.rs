@@ -62,3 +62,51 @@ impl Memory {
 fn set_of(key: &BlockKey) -> usize {
     usize::try_from(key.hash() >> 32).unwrap_or_default() % SETS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys() -> impl Iterator<Item = BlockKey> {
+        (0..4 * u32::try_from(SETS).unwrap()).map(BlockKey::numbered)
+    }
+
+    #[test]
+    fn what_came_last_is_found_and_what_is_not_used_makes_room() {
+        let mut memory = Memory::default();
+        for (number, key) in keys().enumerate() {
+            assert_eq!(memory.find(&key), None);
+            let bytes = number.to_le_bytes();
+            memory.keep(key, Held::default(), number, &bytes);
+            assert_eq!(memory.find(&key), Some((&bytes[..], number)));
+        }
+        let found = keys().filter(|key| memory.find(key).is_some()).count();
+        assert!((SETS..=2 * SETS).contains(&found), "{found}");
+        let held: usize = memory.sets.iter().flatten().flatten().map(|block| block.bytes.capacity()).sum();
+        assert!(held <= 2 * SETS * size_of::<usize>());
+    }
+
+    #[test]
+    fn two_blocks_of_one_set_stay_side_by_side() {
+        let first = keys().next().unwrap();
+        let mut same = keys().filter(|key| set_of(key) == set_of(&first));
+        let [one, two, three] = [(); 3].map(|()| same.next().unwrap());
+        let mut memory = Memory::default();
+        memory.keep(one, Held::default(), 1, b"one");
+        memory.keep(two, Held::default(), 2, b"two");
+        assert_eq!([one, two].map(|key| memory.find(&key)), [Some((&b"one"[..], 1)), Some((&b"two"[..], 2))]);
+        memory.keep(three, Held::default(), 3, b"three");
+        assert_eq!([one, two].map(|key| memory.find(&key)), [None, Some((&b"two"[..], 2))]);
+        assert_eq!(memory.find(&three), Some((&b"three"[..], 3)));
+    }
+
+    #[test]
+    fn a_long_block_is_not_remembered() {
+        let mut memory = Memory::default();
+        let key = keys().next().unwrap();
+        memory.keep(key, Held::default(), 1, &[0; LONGEST + 1]);
+        assert_eq!(memory.find(&key), None);
+        memory.keep(key, Held::default(), 1, &[0; LONGEST]);
+        assert!(memory.find(&key).is_some());
+    }
+}
