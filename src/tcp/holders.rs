@@ -36,7 +36,14 @@ impl Holders {
 
     /// The connection at `index` held `before` bytes, and holds `after` now. Who has given some back is as good as new:
     /// its hole was filled, and the next one is another.
+    #[inline]
     pub(super) fn change(&mut self, index: u32, since: &mut Since, before: usize, after: usize) {
+        if before != after {
+            self.move_to(index, since, before, after);
+        }
+    }
+
+    fn move_to(&mut self, index: u32, since: &mut Since, before: usize, after: usize) {
         let (from, to) = (class_of(before), class_of(after));
         if before > 0
             && let Some(class) = self.classes.get_mut(from)

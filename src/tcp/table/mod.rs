@@ -332,9 +332,7 @@ impl<S> ConnectionTable<S> {
     {
         let Some(Entry { state: EntryState::Followed(streams), .. }) = self.entries.get_mut(index) else { return };
         let held = streams.pending_bytes();
-        if held != before {
-            self.holders.change(index, &mut streams.since, before, held);
-        }
+        self.holders.change(index, &mut streams.since, before, held);
         let interest = match verdict {
             Verdict::Closed => {
                 // A timer may have made it so, when the last packet was long gone.
