@@ -70,10 +70,7 @@ impl Connection {
 
     /// How many of the next bytes of `direction` are only counted.
     pub const fn unread(&self, direction: Direction) -> u64 {
-        match direction {
-            Direction::Up => self.up.stream.unread(),
-            Direction::Down => self.down.stream.unread(),
-        }
+        self.side(direction).stream.unread()
     }
 
     /// Takes the next event of one direction.
@@ -86,8 +83,7 @@ impl Connection {
         sink: &mut impl MessageSink,
     ) -> Following {
         let after = match event {
-            StreamEvent::Data(bytes, mark) if self.unread(direction) > bytes.len() as u64 => {
-                // In the middle of a body nothing begins, so nothing has to be proven.
+            StreamEvent::Data(bytes, mark) if self.is_within_body(direction, bytes) => {
                 let side = self.side_mut(direction);
                 side.note(bytes, &mark);
                 side.stream.pass(bytes.len() as u64, &mark, sink);
@@ -106,6 +102,12 @@ impl Connection {
                 Following::Leave
             }
         }
+    }
+
+    /// Whether `bytes` are of the middle of a body, where nothing begins and nothing has to be proven.
+    const fn is_within_body(&self, direction: Direction, bytes: &[u8]) -> bool {
+        let side = self.side(direction);
+        side.stream.unread() > bytes.len() as u64 && side.acknowledged.is_some()
     }
 
     /// Hands an event to its direction, without what stands before HTTP.
@@ -186,6 +188,13 @@ impl Connection {
         };
         self.side_mut(direction.opposite()).stream.assume(opposite, sink);
         Following::Follow(Known::Http)
+    }
+
+    const fn side(&self, direction: Direction) -> &Side {
+        match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        }
     }
 
     const fn side_mut(&mut self, direction: Direction) -> &mut Side {

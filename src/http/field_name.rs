@@ -82,7 +82,7 @@ impl<'n> FieldName<'n> {
 }
 
 impl FieldName<'static> {
-    /// One of [`KNOWN`].
+    /// One of [`KNOWN`]; another does not compile.
     const fn known(text: &'static str) -> Self {
         let mut number = 0;
         let mut left: &[&str] = &KNOWN;
@@ -93,6 +93,7 @@ impl FieldName<'static> {
             number += 1;
             left = rest;
         }
+        assert!((number as usize) < KNOWN.len(), "a name that lines are told by");
         Self { text, code: FieldCode::exact(number) }
     }
 }
@@ -109,7 +110,7 @@ impl FieldCode {
     pub(super) const ANY: Self = Self(0);
     /// See [`Self::place`].
     pub(super) const PLACES: usize = 1 << 10;
-    /// Of a line that holds no field: no name has it.
+    /// Of a line that holds no field, and of a name that no line has.
     pub(super) const NOTHING: Self = Self(2);
 
     /// Of one name alone.
@@ -129,10 +130,14 @@ impl FieldCode {
         1 << (self.0 >> 1 & 63)
     }
 
-    /// Of `name`.
+    /// Of `name`. The name of a line ends at its first colon: no line has a name with one.
     pub(super) fn of(name: &[u8]) -> Self {
         let found = (0..).zip(KNOWN).find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name));
-        found.map_or_else(|| Self::of_beginning(name), |(number, _)| Self::exact(number))
+        match found {
+            Some((number, _)) => Self::exact(number),
+            None if name.contains(&b':') => Self::NOTHING,
+            None => Self::of_beginning(name),
+        }
     }
 
     /// The same for all that begins with the same four bytes, whatever their case: odd, or [`Self::ANY`].
@@ -205,8 +210,9 @@ mod tests {
                 assert_eq!(FieldName::from(&*spelled).code(), name.code(), "{spelled}");
             }
         }
-        for other in ["", "b3", "hos", "hosts", "x-request-id", "content-lengthy"] {
+        for other in ["", "b3", "hos", "hosts", "x-request-id", "content-lengthy", "host:"] {
             assert!(!FieldName::from(other).code().is_exact(), "{other}");
         }
+        assert_eq!(FieldName::from("host:").code(), FieldCode::NOTHING);
     }
 }

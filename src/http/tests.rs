@@ -9,6 +9,7 @@ use crate::tcp::{Direction, Flow, Origin, Past, StreamEvent};
 struct Recorder {
     log: Vec<String>,
     requests: Vec<String>,
+    openings: Vec<Opening>,
     answered: usize,
     open: [(u64, u64, u32); 2],
     counters: HttpCounters,
@@ -18,7 +19,8 @@ impl MessageSink for Recorder {
     fn message(&mut self, message: Message, _: &Mark) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let line = match message {
-            Message::RequestHead(head, ..) => {
+            Message::RequestHead(head, _, opening) => {
+                self.openings.push(opening);
                 self.requests.push(text(head.method()));
                 self.open[0] = (0, 0, 0);
                 let cut = if head.is_complete() { "" } else { " cut" };
@@ -268,6 +270,27 @@ fn an_upgrade_and_a_tunnel_end_http() {
 fn a_refused_tunnel_is_an_ordinary_response() {
     let log = converse(&[b"CONNECT a:443 HTTP/1.1\r\n\r\n"], &[b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno"]);
     assert_eq!(log[2..], ["403", "end 40 2", "closed"]);
+}
+
+#[test]
+fn bytes_in_the_middle_of_a_body_tell_what_each_side_has_received() {
+    for head in ["Content-Length: 500\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1f4\r\n", "\r\n"] {
+        let mut bench = Bench::new();
+        bench.client(b"GET /1 HTTP/1.1\r\n\r\n");
+        bench.server(format!("HTTP/1.1 200 OK\r\n{head}").as_bytes());
+        bench.server(&[b'b'; 100]);
+        // A client that has received just this.
+        bench.client(b"GET /2 HTTP/1.1\r\n\r\n");
+        // A server that has not received that.
+        bench.sequence[Direction::Up as usize] -= 19;
+        bench.server(&[b'b'; 100]);
+        bench.sequence[Direction::Up as usize] += 19;
+        bench.client(b"GET /3 HTTP/1.1\r\n\r\n");
+        bench.server(&[b'b'; 100]);
+        bench.client(b"GET /4 HTTP/1.1\r\n\r\n");
+        let openings = [Opening::Unknown, Opening::InStep, Opening::Unknown, Opening::InStep];
+        assert_eq!(bench.recorder.openings, openings, "{head}");
+    }
 }
 
 #[test]

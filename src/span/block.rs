@@ -22,7 +22,6 @@ pub struct Held {
 
 /// Which block it is.
 #[derive(Clone, Copy, Debug)]
-#[repr(u8)]
 pub(super) enum Block {
     /// All of [`super::sockets`], in one layout or the other.
     Sockets { all: bool },
@@ -65,7 +64,7 @@ impl BlockKey {
         Self([block.number(), port, endpoint, node, service, 0, 0, 0, 0, 0])
     }
 
-    /// Where no text is longer than `limit` bytes.
+    /// Where no text is longer than `limit` bytes, which are fewer than 2³² ([`MAX_TEXT`](super::MAX_TEXT)).
     pub(super) fn within(mut self, limit: usize) -> Self {
         if let Some(first) = self.0.first_mut() {
             *first |= (limit as u64) << 32;
