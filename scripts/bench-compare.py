@@ -5,6 +5,7 @@ Usage: bench-compare.py BASE.json NEW.json
 """
 
 import json
+import signal
 import sys
 
 KEYS = {
@@ -28,6 +29,8 @@ def numbers(path):
 
 
 def main():
+    # A reader that has seen enough is no fault.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if len(sys.argv) != 3:
         sys.exit(__doc__)
     base, new = numbers(sys.argv[1]), numbers(sys.argv[2])
