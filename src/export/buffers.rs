@@ -50,7 +50,7 @@ impl Buffers {
         let length = self.open.len().saturating_sub(start);
         if length < SMALL {
             // Traffic is low, or batches are: nothing large is kept for it.
-            self.give_up();
+            self.give_up_spare();
             self.wanted = length;
             let bytes = Bytes::copy_from_slice(self.open.get(start..).unwrap_or_default());
             self.open.clear();
@@ -93,9 +93,13 @@ impl Buffers {
 
     /// Holds no memory any more but what is written.
     pub(super) fn give_up(&mut self) {
+        self.give_up_spare();
+        self.open.shrink_to(self.open.len());
+    }
+
+    fn give_up_spare(&mut self) {
         self.spare = Vec::new();
         self.rest = None;
-        self.open.shrink_to(self.open.len());
     }
 
     /// Room for a batch that is a little larger than those before.
@@ -195,6 +199,18 @@ mod tests {
         let small = batch(&mut buffers, 2, 0, 3000);
         assert_eq!((held(small), buffers.spare.len(), buffers.rest()), (3000, 0, None));
         assert!(buffers.open().capacity() <= 2 * SMALL);
+    }
+
+    #[test]
+    fn small_batches_are_all_written_in_one_place() {
+        let mut buffers = Buffers::default();
+        batch(&mut buffers, 1, 100, 3000);
+        let place = |buffers: &mut Buffers| (buffers.open().as_ptr(), buffers.open().capacity());
+        let first = place(&mut buffers);
+        for (byte, length) in [(2, 2000), (3, 10), (4, 2500), (5, 0), (6, 3000)] {
+            batch(&mut buffers, byte, 100, length);
+            assert_eq!(place(&mut buffers), first);
+        }
     }
 
     #[tokio::test]
