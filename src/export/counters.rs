@@ -140,6 +140,8 @@ pub struct ExportSnapshot {
 /// What exchanges were made into, to be counted for many at once.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Made {
+    /// All of them.
+    exchanges: u64,
     /// Exchanges that gave no span.
     none: u64,
     /// Spans beside the first of an exchange.
@@ -149,10 +151,16 @@ pub(super) struct Made {
 impl Made {
     /// An exchange was made into so many spans.
     pub(super) fn add(&mut self, spans: u64) {
+        self.exchanges += 1;
         match spans.checked_sub(1) {
             Some(second) => self.second += second,
             None => self.none += 1,
         }
+    }
+
+    /// How many exchanges that were.
+    pub(super) const fn exchanges(&self) -> u64 {
+        self.exchanges
     }
 }
 

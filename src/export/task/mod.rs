@@ -28,6 +28,9 @@ use crate::span::Draft;
 
 mod overflow;
 
+/// Exchanges that are counted at once, at most: whoever reads the counters meanwhile finds them uneven by no more.
+const COUNTED_AT_ONCE: u64 = 128;
+
 /// Where a task takes its spans from: items, of each of which some spans are made, where it stands.
 pub(super) trait SpanSource: Send {
     /// Waits for more items to make spans of, and says how many, at least one; `None` when there will be no more. Nothing is
@@ -189,11 +192,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         let now = Instant::now();
         let mut made = Made::default();
         while self.may_take() && self.source.ready() > 0 {
-            let closed = self.encode_one(now, &mut made);
-            if !closed.is_empty() {
-                self.counters.made(std::mem::take(&mut made));
-                closed.into_iter().for_each(|batch| self.enqueue(batch));
-            }
+            self.encode_one(now, &mut made).into_iter().for_each(|batch| self.enqueue(batch));
         }
         self.counters.made(made);
         let nothing_follows = self.phase == Phase::Flushing && self.source.ready() == 0;
@@ -202,7 +201,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         }
     }
 
-    /// Makes the spans of the first item, and gives the batches that this closes.
+    /// Makes the spans of the first item, and gives the batches that this closes: what was made is counted before they go on.
     fn encode_one(&mut self, now: Instant, made: &mut Made) -> SmallVec<[Batch; 2]> {
         let (mut spans, mut closed) = (0, SmallVec::new());
         self.source.spans(&mut |span| {
@@ -211,6 +210,9 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         });
         self.source.pass();
         made.add(spans);
+        if !closed.is_empty() || made.exchanges() >= COUNTED_AT_ONCE {
+            self.counters.made(std::mem::take(made));
+        }
         closed
     }
 

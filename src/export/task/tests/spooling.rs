@@ -87,6 +87,36 @@ async fn what_did_not_go_out_in_time_is_sent_by_the_next_run() {
 }
 
 #[tokio::test]
+async fn what_the_source_holds_back_at_the_end_is_left_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bench = Bench::start([Answer::Retry(None)], &settings(&folder, 3));
+    bench.hold([Item::Sampled; 3]);
+    bench.give_spans(2).await;
+    bench.calls.recv().await.unwrap();
+    bench.stop.send(true).unwrap();
+    let (result, counted) = bench.wait().await;
+    assert!(result.is_ok(), "nothing is lost: {result:?}");
+    assert_eq!((counted.exchanges_received, counted.spans_spooled, counted.dropped_total()), (5, 5, 0));
+}
+
+#[tokio::test]
+async fn at_the_end_exchanges_of_no_span_or_two_are_counted_as_always() {
+    for last in [Item::SampledOut, Item::Both] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bench = Bench::start([Answer::Retry(None)], &Settings { max_spans: 20, ..settings(&folder, 30) });
+        bench.give_spans(20).await;
+        bench.calls.recv().await.unwrap();
+        // No batch is closed by these.
+        bench.hold([Item::Sampled, last]);
+        bench.stop.send(true).unwrap();
+        let (_, counted) = bench.wait().await;
+        let (none, second) = if matches!(last, Item::Both) { (0, 1) } else { (1, 0) };
+        assert_eq!((counted.exchanges_received, counted.spans_sampled_out, counted.spans_second), (22, none, second));
+        assert_eq!(counted.spans_stored, 22 - none + second);
+    }
+}
+
+#[tokio::test]
 async fn over_its_bound_the_spool_drops_the_oldest_and_counts_them() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Bench::start([Answer::Accept], &Settings { max_spans: 200, permits: 0, ..settings(&folder, 300) });
