@@ -573,6 +573,35 @@ async fn when_nobody_reads_the_output_any_more_the_task_ends_without_an_error() 
     assert_eq!((counted.spans_exported, counted.dropped(DropReason::Shutdown)), (2, 5));
 }
 
+/// Whether a large batch is written where one before it was, when the destination has taken that long ago.
+async fn is_memory_used_again_after(idle: Duration) -> bool {
+    let mut bench = Bench::start([Answer::Accept], &Settings { max_spans: 400, permits: 0, ..Settings::default() });
+    let (mut places, mut fillers) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        bench.give_spans(400).await;
+        let (_, batch) = bench.calls.recv().await.unwrap();
+        let length = batch.bytes.len();
+        places.push(batch.bytes.as_ptr().addr());
+        drop(batch);
+        bench.permits.add_permits(1);
+        tokio::time::sleep(idle).await;
+        // What was given back to the allocator is not found there again by chance.
+        fillers.extend((0..20).map(|_| vec![1_u8; length]));
+    }
+    assert_eq!(bench.end().await.1.spans_exported, 1200);
+    places[..2].contains(&places[2])
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_memory_of_an_acknowledged_batch_is_used_for_a_later_one() {
+    assert!(is_memory_used_again_after(SECOND).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_task_gives_up_the_memory_of_acknowledged_batches() {
+    assert!(!is_memory_used_again_after(20 * SECOND).await);
+}
+
 fn any_answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
         4 => Just(Answer::Accept),
