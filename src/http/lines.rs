@@ -39,7 +39,14 @@ impl Margins {
 
     /// Of `line`, whose name is `name` bytes long and ends with the colon; `None` where that is too much space to be held.
     pub(super) fn of(line: &[u8], name: usize) -> Option<Self> {
-        let value = line.get(name + 1..)?.trim_ascii_start();
+        let value = line.get(name + 1..)?;
+        // As nearly all are.
+        if let [b' ', text @ .., b'\r', b'\n'] = value
+            && let (Some(b'!'..), Some(b'!'..)) = (text.first(), text.last())
+        {
+            return Some(Self { before: u8::try_from(name + 2).ok()?, after: 2 });
+        }
+        let value = value.trim_ascii_start();
         let before = u8::try_from(line.len() - value.len()).ok()?;
         let after = u8::try_from(value.len() - value.trim_ascii_end().len()).ok()?;
         Some(Self { before, after })

@@ -4,12 +4,12 @@ use crate::tcp::Mark;
 use crate::time::Timestamp;
 
 mod connection;
-mod controls;
 mod detect;
 pub mod field_name;
 mod fields;
 mod head;
 mod http1;
+mod line_feeds;
 mod lines;
 mod plain;
 mod preamble;

@@ -1,7 +1,7 @@
 //! A head that is whole → its end, its lines and what is odd about them, in one pass.
 
-use super::controls::Controls;
 use super::fields::{KeptLines, Names, is_empty};
+use super::line_feeds::LineFeeds;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -19,31 +19,40 @@ pub(super) struct Scan {
 impl Scan {
     /// The head that `bytes` begin with, if its end is among them; of its lines those with one of `names`, or all.
     pub(super) fn of(bytes: &[u8], names: Option<&Names>) -> Option<Self> {
-        let mut controls = Controls::of(bytes);
-        let headers_start = controls.find(|place| bytes.get(*place) == Some(&b'\n'))? + 1;
-        let mut scan = Self { headers_start, end: headers_start, kept: KeptLines::default(), is_odd: false };
+        let mut line_feeds = LineFeeds::of(bytes);
+        let headers_start = line_feeds.next()? + 1;
+        let mut kept = KeptLines::default();
+        let (mut end, mut is_odd) = (headers_start, false);
         let by_beginning = names.filter(|names| names.are_told_by_their_beginning());
-        while let Some(place) = controls.next() {
-            let next = match bytes.get(place..)? {
-                [b'\r', b'\n', ..] => controls.next()? + 1,
-                [b'\n', ..] => place + 1,
-                [control, ..] => {
-                    scan.is_odd |= matches!(control, 0 | b'\r');
-                    continue;
+        while let Some(line_feed) = line_feeds.next() {
+            let start = end;
+            end = line_feed + 1;
+            let line = bytes.get(start..end)?;
+            let is_last = match line.first() {
+                Some(b'!'..) => false,
+                Some(first) => {
+                    let is_last = is_empty(line);
+                    is_odd |= !is_last && first.is_ascii_whitespace();
+                    is_last
                 }
-                [] => return None,
+                None => return None,
             };
-            let (start, line) = (scan.end, bytes.get(scan.end..next)?);
             match by_beginning {
-                Some(names) => scan.kept.look_at_beginning(line, start - headers_start, names),
-                None => scan.kept.look_at(line, start - headers_start, names),
+                Some(names) => kept.look_at_beginning(line, start - headers_start, names),
+                None => kept.look_at(line, start - headers_start, names),
             }
-            scan.end = next;
-            if is_empty(line) {
-                return Some(scan);
+            if is_last {
+                is_odd |= line_feeds.may_be_odd() && bytes.get(headers_start..end).is_some_and(has_odd_bytes);
+                return Some(Self { headers_start, end, kept, is_odd });
             }
-            scan.is_odd |= line.first().is_some_and(u8::is_ascii_whitespace);
         }
         None
     }
+}
+
+/// Whether there is NUL, or CR that ends no line.
+#[cold]
+fn has_odd_bytes(lines: &[u8]) -> bool {
+    let ends_line = |place: usize| lines.get(place + 1) == Some(&b'\n');
+    lines.iter().enumerate().any(|(place, byte)| *byte == 0 || (*byte == b'\r' && !ends_line(place)))
 }
