@@ -26,6 +26,13 @@ impl Timestamp {
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// Whether less than `duration` passed from `earlier` to `self`, or `earlier` is later.
+    #[inline]
+    pub const fn is_within(self, duration: Duration, earlier: Self) -> bool {
+        // Compared as numbers: a duration is seconds and nanoseconds apart.
+        (self.0.saturating_sub(earlier.0) as u128) < duration.as_nanos()
+    }
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -43,5 +50,14 @@ mod tests {
         let early = Timestamp::from_nanos(5);
         assert_eq!(early.saturating_since(late), Duration::ZERO);
         assert_eq!(late.saturating_since(early), Duration::from_nanos(u64::MAX - 6));
+    }
+
+    #[test]
+    fn within_is_less_than_the_time_that_passed() {
+        let at = Timestamp::from_nanos;
+        for (later, earlier, is_within) in [(15, 6, true), (16, 6, false), (6, 16, true), (u64::MAX, 0, false)] {
+            assert_eq!(at(later).is_within(Duration::from_nanos(10), at(earlier)), is_within, "{later} {earlier}");
+        }
+        assert!(at(u64::MAX).is_within(Duration::MAX, at(0)));
     }
 }

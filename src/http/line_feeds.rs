@@ -1,17 +1,17 @@
 //! Bytes → where lines end. Sixty-four bytes at a time, because lines are too short for a search that begins anew with each.
 
-/// Bytes that are looked at together, and the one behind them.
+/// Bytes that are looked at together.
 const BLOCK: usize = 64;
-const BLOCK_AND_NEXT: usize = BLOCK + 1;
-/// Neither of the bytes that are looked for.
+/// With the byte before them.
+const AND_BEFORE: usize = BLOCK + 1;
+/// None of the bytes that are looked for.
 const FILLER: u8 = b' ';
 
 /// The places of all line feeds, in order.
 #[derive(Clone, Debug)]
 pub(super) struct LineFeeds<'a> {
-    /// What was not looked at yet.
-    rest: &'a [u8],
-    /// Where the present block begins, and the next one.
+    bytes: &'a [u8],
+    /// Where the present block begins, and the next one; never at the first byte, which none is before.
     start: usize,
     next: usize,
     /// Those of the present block that are still to come: a bit for each byte, the lowest for the first.
@@ -21,12 +21,13 @@ pub(super) struct LineFeeds<'a> {
 
 impl<'a> LineFeeds<'a> {
     /// In `bytes`.
-    pub(super) const fn of(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, start: 0, next: 0, found: 0, may_be_odd: false }
+    pub(super) fn of(bytes: &'a [u8]) -> Self {
+        let found = u64::from(bytes.first() == Some(&b'\n'));
+        Self { bytes, start: 0, next: 1, found, may_be_odd: false }
     }
 
-    /// Whether there may be NUL, or CR that ends no line, before the place that came last. No where there is none of these
-    /// among all bytes.
+    /// Whether there may be NUL, but for the first byte, or CR that ends no line, before the place that came last. No where
+    /// there is none of these among all bytes.
     pub(super) const fn may_be_odd(&self) -> bool {
         self.may_be_odd
     }
@@ -34,34 +35,36 @@ impl<'a> LineFeeds<'a> {
     /// Looks at the next block; whether there was one.
     #[inline]
     fn look_on(&mut self) -> bool {
-        let Some(rest) = self.rest.get(BLOCK..) else { return self.look_at_last() };
-        let Some(block) = self.rest.first_chunk() else { return self.look_at_last() };
-        self.note(rest, block)
+        let Some(block) = self.bytes.get(self.next - 1..).and_then(|rest| rest.first_chunk()) else {
+            return self.look_at_last();
+        };
+        self.note(block, 0, BLOCK)
     }
 
-    /// The last bytes are fewer than a block and the one behind it.
-    #[inline(never)]
+    /// The last bytes, which are no block.
     fn look_at_last(&mut self) -> bool {
-        if self.rest.is_empty() {
+        let length = self.bytes.len().saturating_sub(self.next);
+        if length == 0 {
             return false;
         }
-        let mut block = [FILLER; BLOCK_AND_NEXT];
-        let length = self.rest.len().min(BLOCK);
-        let (last, rest) = self.rest.split_at(length);
-        if let Some(place) = block.get_mut(..length) {
-            place.copy_from_slice(last);
+        if let Some(block) = self.bytes.last_chunk() {
+            return self.note(block, BLOCK - length, length);
         }
-        self.note(rest, &block)
+        let mut block = [FILLER; AND_BEFORE];
+        for (to, from) in block.iter_mut().zip(self.bytes) {
+            *to = *from;
+        }
+        self.note(&block, 0, length)
     }
 
+    /// Of `block` the next `length` bytes are new, after `known` ones.
     #[inline]
-    fn note(&mut self, rest: &'a [u8], block: &[u8; BLOCK_AND_NEXT]) -> bool {
+    fn note(&mut self, block: &[u8; AND_BEFORE], known: usize, length: usize) -> bool {
         let (found, is_odd) = look_at(block);
-        self.rest = rest;
-        self.start = self.next;
-        self.next += BLOCK;
-        self.found = found;
+        self.found = found >> known;
         self.may_be_odd |= is_odd;
+        self.start = self.next;
+        self.next += length;
         true
     }
 }
@@ -82,55 +85,63 @@ impl Iterator for LineFeeds<'_> {
     }
 }
 
-/// The line feeds of a block, and whether it has NUL, or CR without a line feed behind it.
+/// The line feeds of a block, and whether it has NUL, or something else than a line feed behind CR.
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn look_at(block: &[u8; BLOCK_AND_NEXT]) -> (u64, bool) {
+fn look_at(block: &[u8; AND_BEFORE]) -> (u64, bool) {
     use std::arch::x86_64::{
-        __m128i, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8, _mm_setzero_si128,
+        __m128i, _mm_andnot_si128, _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+        _mm_setzero_si128,
     };
-    let (mut found, mut any_odd) = (0, 0);
-    for part in (0..BLOCK).step_by(size_of::<__m128i>()).rev() {
-        let bytes = |from: usize| block.get(from..).and_then(|bytes| bytes.first_chunk()).copied().unwrap_or([FILLER; 16]);
-        #[expect(unsafe_code, reason = "it takes a fifth of the time that numbers of eight bytes take")]
-        // SAFETY: every x86-64 has SSE2; a vector is sixteen bytes, whatever they are.
-        let (line_feeds, odd) = unsafe {
-            let [here, next] = [part, part + 1].map(|from| std::mem::transmute::<[u8; 16], __m128i>(bytes(from)));
-            let is = |bytes, byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()));
-            let stray = _mm_andnot_si128(is(next, b'\n'), is(here, b'\r'));
-            let odd = _mm_or_si128(stray, _mm_cmpeq_epi8(here, _mm_setzero_si128()));
-            (_mm_movemask_epi8(is(here, b'\n')), _mm_movemask_epi8(odd))
-        };
-        found = found << 16 | u64::from(line_feeds.cast_unsigned());
-        any_odd |= odd;
-    }
-    (found, any_odd != 0)
+    const VECTOR: usize = size_of::<__m128i>();
+    let bytes =
+        |from: usize| block.get(from..).and_then(|bytes| bytes.first_chunk()).copied().unwrap_or([FILLER; VECTOR]);
+    let mut found = 0;
+    #[expect(unsafe_code, reason = "it takes a fifth of the time that numbers of eight bytes take")]
+    // SAFETY: every x86-64 has SSE2; a vector is sixteen bytes, whatever they are.
+    let odd = unsafe {
+        let is = |bytes, byte: u8| _mm_cmpeq_epi8(bytes, _mm_set1_epi8(byte.cast_signed()));
+        let (mut stray, mut least) = (_mm_setzero_si128(), _mm_set1_epi8(-1));
+        for start in (0..BLOCK).step_by(VECTOR).rev() {
+            let [before, here] =
+                [start, start + 1].map(|from| std::mem::transmute::<[u8; VECTOR], __m128i>(bytes(from)));
+            let line_feeds = is(here, b'\n');
+            stray = _mm_or_si128(stray, _mm_andnot_si128(line_feeds, is(before, b'\r')));
+            least = _mm_min_epu8(least, here);
+            found = found << VECTOR | u64::from(_mm_movemask_epi8(line_feeds).cast_unsigned());
+        }
+        _mm_movemask_epi8(_mm_or_si128(stray, _mm_cmpeq_epi8(least, _mm_setzero_si128())))
+    };
+    (found, odd != 0)
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-fn look_at(block: &[u8; BLOCK_AND_NEXT]) -> (u64, bool) {
+fn look_at(block: &[u8; AND_BEFORE]) -> (u64, bool) {
     portable::look_at(block)
 }
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod portable {
-    use super::{BLOCK, BLOCK_AND_NEXT};
+    use super::{AND_BEFORE, BLOCK};
 
     const EACH: u64 = u64::MAX / 255;
 
     /// See [`super::look_at`].
-    pub(super) fn look_at(block: &[u8; BLOCK_AND_NEXT]) -> (u64, bool) {
-        let [line_feeds, returns, nuls] = [b'\n', b'\r', 0].map(|byte| places(block, byte));
-        let is_next = block.last() == Some(&b'\n');
-        let stray = returns & !(line_feeds >> 1 | u64::from(is_next) << (BLOCK - 1));
-        (line_feeds, stray | nuls != 0)
+    pub(super) fn look_at(block: &[u8; AND_BEFORE]) -> (u64, bool) {
+        let [before, bytes @ ..] = block;
+        let [line_feeds, returns, nuls] = [b'\n', b'\r', 0].map(|byte| places(bytes, byte));
+        let behind_returns = returns << 1 | u64::from(*before == b'\r');
+        (line_feeds, (behind_returns & !line_feeds) | nuls != 0)
     }
 
     /// A bit for each byte of the block that is `wanted`.
-    fn places(block: &[u8; BLOCK_AND_NEXT], wanted: u8) -> u64 {
+    fn places(block: &[u8; BLOCK], wanted: u8) -> u64 {
         let (words, _) = block.as_chunks();
-        words.iter().rev().fold(0, |all, word| all << 8 | u64::from(zeros(u64::from_le_bytes(*word) ^ EACH * u64::from(wanted))))
+        words
+            .iter()
+            .rev()
+            .fold(0, |all, word| all << 8 | u64::from(zeros(u64::from_le_bytes(*word) ^ EACH * u64::from(wanted))))
     }
 
     /// A bit for each byte of `word` that is zero: neither its high bit is set nor, by a carry, that of the sum.
@@ -149,10 +160,9 @@ mod tests {
 
     use super::*;
 
+    /// Something but NUL in the first place, as far as `bytes` tell.
     fn is_odd(bytes: &[u8]) -> bool {
-        let next = |place: usize| bytes.get(place + 1);
-        let mut all = bytes.iter().enumerate();
-        all.any(|(place, byte)| *byte == 0 || (*byte == b'\r' && next(place) != Some(&b'\n')))
+        bytes.iter().skip(1).any(|byte| *byte == 0) || bytes.windows(2).any(|two| two[0] == b'\r' && two[1] != b'\n')
     }
 
     proptest! {
@@ -168,9 +178,9 @@ mod tests {
             }
             let places: Vec<usize> = (0..bytes.len()).filter(|place| bytes[*place] == b'\n').collect();
             let mut found = LineFeeds::of(&bytes);
-            for (number, place) in places.iter().enumerate() {
-                prop_assert_eq!(found.next(), Some(*place), "{}", number);
-                prop_assert!(found.may_be_odd() || !is_odd(&bytes[..=*place]));
+            for place in places {
+                prop_assert_eq!(found.next(), Some(place));
+                prop_assert!(found.may_be_odd() || !is_odd(&bytes[..=place]));
                 prop_assert!(is_odd(&bytes) || !found.may_be_odd());
             }
             prop_assert_eq!(found.next(), None);
@@ -180,12 +190,12 @@ mod tests {
         fn what_works_everywhere_finds_the_same(
             bytes in proptest::collection::vec(
                 prop_oneof![any::<u8>(), 9_u8..14, 32_u8..127, 138_u8..142, Just(b'\r')],
-                BLOCK_AND_NEXT,
+                AND_BEFORE,
             ),
-            at in 0..BLOCK,
+            at in 0..AND_BEFORE,
             is_return in any::<bool>(),
         ) {
-            let mut block: [u8; BLOCK_AND_NEXT] = bytes.try_into().unwrap();
+            let mut block: [u8; AND_BEFORE] = bytes.try_into().unwrap();
             prop_assert_eq!(portable::look_at(&block), look_at(&block));
             // One odd byte alone, or none.
             block.iter_mut().filter(|byte| matches!(byte, 0 | b'\r')).for_each(|byte| *byte = b'1');

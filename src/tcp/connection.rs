@@ -29,10 +29,10 @@ pub(super) struct Streams<S> {
     pub(super) flow: Flow,
     pub(super) timer_armed: bool,
     pub(super) since: Since,
-    up: Half,
-    down: Half,
-    interest: Interest,
-    handshake: Handshake,
+    pub(super) up: Half,
+    pub(super) down: Half,
+    pub(super) interest: Interest,
+    pub(super) handshake: Handshake,
     left_out: LeftOut,
 }
 
@@ -53,7 +53,7 @@ pub(super) enum Verdict {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Handshake {
+pub(super) enum Handshake {
     Unseen,
     Asked { by: Direction, at: Timestamp },
     Answered { by: Direction, at: Timestamp },
@@ -456,8 +456,14 @@ impl<S> Streams<S> {
     }
 
     /// The next `length` bytes, of which the capture has `bytes`; the snap length cut the rest.
-    fn deliver<H>(&mut self, direction: Direction, mark: Mark, bytes: &[u8], length: u32, cx: &mut Context<'_, H>)
-    where
+    pub(super) fn deliver<H>(
+        &mut self,
+        direction: Direction,
+        mark: Mark,
+        bytes: &[u8],
+        length: u32,
+        cx: &mut Context<'_, H>,
+    ) where
         H: StreamHandler<State = S>,
     {
         let captured = u32::try_from(bytes.len()).unwrap_or(length).min(length);

@@ -208,6 +208,30 @@ impl Half {
         !self.is_anchored() || distance(self.next, sequence).max(distance(sequence, self.furthest())) <= REACH
     }
 
+    /// Whether nothing waits here, is lost, is in doubt or comes to its end, and it has shown data.
+    #[inline]
+    pub(super) fn is_calm(&self) -> bool {
+        matches!(self.anchor, Anchor::Known)
+            && self.interface.is_some()
+            && self.loss.is_none()
+            && self.fin.is_none()
+            && self.doubted.is_none()
+            && !self.ended
+            && self.pending.is_empty()
+            && self.acknowledged.is_some_and(|number| !number.is_after(self.next))
+    }
+
+    /// Takes an acknowledgement of bytes that the capture shows, of a half that is [calm](Self::is_calm), if it is one and
+    /// none before it had acknowledged more.
+    #[inline]
+    pub(super) fn acknowledge_shown(&mut self, number: SequenceNumber) -> bool {
+        let is_next = self.acknowledged.is_some_and(|known| !number.is_before(known)) && !number.is_after(self.next);
+        if is_next {
+            self.acknowledged = Some(number);
+        }
+        is_next
+    }
+
     /// A FIN that takes the number `sequence`.
     pub(super) fn finish_at(&mut self, sequence: SequenceNumber, at: Timestamp) {
         if self.fin.is_none() && !sequence.is_before(self.next) {

@@ -1,21 +1,23 @@
 //! The identity of a connection: its two endpoints, the same for both directions.
 
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Direction;
 use crate::packet::Segment;
 
-/// Two endpoints in order. Addresses are kept as 128-bit numbers, IPv4 as IPv4-mapped IPv6, with the family
-/// apart so that a real mapped address is not taken for an IPv4 one.
+/// Two endpoints in order, as numbers, because they are compared with every packet. The family is apart, so that a mapped IPv4
+/// address (RFC 4291 §2.5.5.2) is not taken for the address itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct FlowKey {
     addresses: [u128; 2],
+    /// The lower endpoint's, and the other's.
     ports: [u16; 2],
     family: Family,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u32)]
 enum Family {
     V4,
     V6,
@@ -23,16 +25,26 @@ enum Family {
 
 impl FlowKey {
     /// The key of a segment's connection, and the direction the segment goes.
+    #[inline]
     pub(super) fn of(segment: &Segment<'_>) -> (Self, Direction) {
-        let family = if segment.source.is_ipv4() { Family::V4 } else { Family::V6 };
-        let source = (number(segment.source.ip()), segment.source.port());
-        let destination = (number(segment.destination.ip()), segment.destination.port());
-        let (low, high, direction) = if source <= destination {
-            (source, destination, Direction::Up)
-        } else {
-            (destination, source, Direction::Down)
+        let ports = (segment.source.port(), segment.destination.port());
+        let (family, source, destination, is_up) = match (segment.source.ip(), segment.destination.ip()) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let (source, destination) = (source.to_bits(), destination.to_bits());
+                let place = |address: u32, port: u16| u64::from(address) << 16 | u64::from(port);
+                let is_up = place(source, ports.0) <= place(destination, ports.1);
+                (Family::V4, source.into(), destination.into(), is_up)
+            }
+            (source, destination) => {
+                let (source, destination) = (number(source), number(destination));
+                (Family::V6, source, destination, (source, ports.0) <= (destination, ports.1))
+            }
         };
-        (Self { addresses: [low.0, high.0], ports: [low.1, high.1], family }, direction)
+        if is_up {
+            (Self { addresses: [source, destination], ports: [ports.0, ports.1], family }, Direction::Up)
+        } else {
+            (Self { addresses: [destination, source], ports: [ports.1, ports.0], family }, Direction::Down)
+        }
     }
 
     /// The endpoint that sorts lower.
@@ -46,10 +58,9 @@ impl FlowKey {
     }
 
     fn endpoint(&self, address: u128, port: u16) -> SocketAddr {
-        let v6 = Ipv6Addr::from_bits(address);
-        let ip = match (self.family, v6.to_ipv4_mapped()) {
-            (Family::V4, Some(v4)) => IpAddr::V4(v4),
-            _ => IpAddr::V6(v6),
+        let ip = match (self.family, u32::try_from(address)) {
+            (Family::V4, Ok(v4)) => IpAddr::V4(Ipv4Addr::from_bits(v4)),
+            _ => IpAddr::V6(Ipv6Addr::from_bits(address)),
         };
         SocketAddr::new(ip, port)
     }

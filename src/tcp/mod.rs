@@ -12,6 +12,7 @@ mod half;
 mod holders;
 mod key;
 mod pending;
+mod plain;
 mod recency;
 mod slots;
 mod table;

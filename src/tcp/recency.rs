@@ -141,7 +141,7 @@ impl Recency {
         link.touched = link.touched.max(at);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let queue = queue_of(rank, bytes);
-        if link.queue == queue && link.touched.saturating_since(link.placed) < SLACK {
+        if link.queue == queue && link.touched.is_within(SLACK, link.placed) {
             if link.bytes != bytes {
                 let before = std::mem::replace(&mut link.bytes, bytes);
                 if let Some(queue) = self.queues.get_mut(usize::from(queue)) {
@@ -151,6 +151,22 @@ impl Recency {
             }
             return;
         }
+        self.move_back(index, rank, queue, bytes);
+    }
+
+    /// The entry was used, and nothing about it is another.
+    #[inline]
+    pub(super) fn touch_alone(&mut self, index: u32, at: Timestamp) {
+        let Some(link) = self.links.get_mut(index as usize) else { return };
+        link.touched = link.touched.max(at);
+        if !link.touched.is_within(SLACK, link.placed) {
+            let Link { rank, queue, bytes, .. } = *link;
+            self.move_back(index, rank, queue, bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn move_back(&mut self, index: u32, rank: Rank, queue: u8, bytes: u32) {
         self.unlink(index);
         if let Some(link) = self.links.get_mut(index as usize) {
             *link = Link { rank, queue, bytes, placed: link.touched, ..*link };

@@ -3,6 +3,7 @@
 mod bulk;
 mod ends;
 mod limits;
+mod plain;
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -127,6 +128,9 @@ impl<S> ConnectionTable<S> {
             }
             return;
         };
+        if self.follow_plain(index, segment, direction, handler) {
+            return;
+        }
         if self.is_foreign(index, segment, direction) {
             self.end(index, Finish::Replaced, handler);
             self.begin(key, segment, direction, handler);
@@ -156,7 +160,7 @@ impl<S> ConnectionTable<S> {
     /// Time goes on. It stands still when packets come slightly out of order, and goes back when they are of an
     /// earlier time altogether: files are joined, clocks are set.
     fn advance(&mut self, at: Timestamp) {
-        if self.now.saturating_since(at) < BACKWARDS {
+        if self.now.is_within(BACKWARDS, at) {
             self.now = self.now.max(at);
             return;
         }
@@ -170,8 +174,7 @@ impl<S> ConnectionTable<S> {
 
     /// Whether a timer is due at `now`; cheap enough to ask for every packet.
     fn is_due(&self, now: Timestamp) -> bool {
-        self.losses.front().is_some_and(|timer| timer.deadline <= now)
-            || now.saturating_since(self.idle_checked) >= IDLE_CHECK
+        self.losses.front().is_some_and(|timer| timer.deadline <= now) || !now.is_within(IDLE_CHECK, self.idle_checked)
     }
 
     /// When [`Self::handle_timeout`] is next wanted; perhaps too early, never too late.
@@ -470,7 +473,7 @@ impl<S> ConnectionTable<S> {
     /// `index`, unless its entry was idle for too long: then that is over.
     fn unless_idle<H: StreamHandler<State = S>>(&mut self, index: u32, handler: &mut H) -> Option<u32> {
         let (rank, touched) = self.recency.last_use(index)?;
-        if self.idle_before(rank).is_none_or(|before| touched > before) {
+        if self.now.is_within(self.timeout(rank), touched) {
             return Some(index);
         }
         self.end(index, Finish::Idle, handler);
