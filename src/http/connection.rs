@@ -126,6 +126,7 @@ impl Connection {
         };
         let passed = match event {
             _ if flow.origin == Origin::Joined => Passed::Skip(0),
+            StreamEvent::Data(..) if self.preamble.is_over(direction) => Passed::Skip(0),
             StreamEvent::Data(bytes, mark) => {
                 self.preamble.data(direction, bytes, &mark, &mut sink.counters().preambles)
             }

@@ -134,6 +134,16 @@ impl Preamble {
         [&self.up, &self.down].into_iter().filter_map(|lane| lane.held.as_deref()).map(Held::heap_bytes).sum()
     }
 
+    /// Whether it is over in `direction`: all that comes is payload.
+    #[inline]
+    pub(super) fn is_over(&self, direction: Direction) -> bool {
+        let lane = match direction {
+            Direction::Up => &self.up,
+            Direction::Down => &self.down,
+        };
+        lane.skip == 0 && lane.expects == Expects::Over
+    }
+
     /// Takes the next bytes of a direction; counts in `preambles` when the client's part has been recognised.
     pub(super) fn data(&mut self, direction: Direction, bytes: &[u8], mark: &Mark, preambles: &mut u64) -> Passed {
         let mut used = 0;

@@ -77,7 +77,12 @@ impl Fields {
     fn of<'a, L: Iterator<Item = &'a [u8]>>(lines: impl Fn(FieldName<'static>) -> L) -> Self {
         let mut fields = Self { coding: None, length: Length::Absent, upgrades: false };
         for value in lines(CONTENT_LENGTH) {
-            value.split(|byte| *byte == b',').for_each(|part| fields.add_length(part.trim_ascii()));
+            // As a list only where it is none of one number.
+            if number_of(value).is_some() {
+                fields.add_length(value);
+            } else {
+                value.split(|byte| *byte == b',').for_each(|part| fields.add_length(part.trim_ascii()));
+            }
         }
         for value in lines(TRANSFER_ENCODING) {
             value.split(|byte| *byte == b',').for_each(|part| fields.add_coding(part.trim_ascii()));

@@ -186,25 +186,34 @@ impl Stream {
     /// The next bytes in order, of one packet.
     pub(super) fn data(&mut self, bytes: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> After {
         self.report_withheld(at.mark, sink);
-        let mut used = 0;
-        let mut after = After::Follow;
-        while let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty()) {
-            let mark = Mark { sequence: at.mark.sequence.advance(number(used)), ..*at.mark };
-            let here = if used == 0 { At { mark: &mark, ..*at } } else { at.further(&mark) };
-            let step;
-            (step, after) = match self.state {
-                State::Boundary => self.begin(rest, &here, sink),
-                State::Head => self.go_on(rest, &here, sink),
-                State::Body(body) => (self.body(body, rest, &here, sink), After::Follow),
-                State::Searching => self.search(rest, &here, sink),
+        let (mut used, mut after) = (0, After::Follow);
+        while after == After::Follow
+            && let Some(rest) = bytes.get(used..).filter(|rest| !rest.is_empty())
+        {
+            let (mark, further);
+            let here = if used == 0 {
+                at
+            } else {
+                mark = Mark { sequence: at.mark.sequence.advance(number(used)), ..*at.mark };
+                further = at.further(&mark);
+                &further
             };
+            let step;
+            (step, after) = self.step(rest, here, sink);
             used += step;
-            if after != After::Follow {
-                break;
-            }
         }
         self.flush(at.mark, sink);
         after
+    }
+
+    /// Takes the first of `rest`; how many these were.
+    fn step(&mut self, rest: &[u8], at: &At<'_>, sink: &mut impl MessageSink) -> (usize, After) {
+        match self.state {
+            State::Boundary => self.begin(rest, at, sink),
+            State::Head => self.go_on(rest, at, sink),
+            State::Body(body) => (self.body(body, rest, at, sink), After::Follow),
+            State::Searching => self.search(rest, at, sink),
+        }
     }
 
     /// FIN.
