@@ -225,11 +225,12 @@ impl Half {
     /// none before it had acknowledged more.
     #[inline]
     pub(super) fn acknowledge_shown(&mut self, number: SequenceNumber) -> bool {
-        let is_next = self.acknowledged.is_some_and(|known| !number.is_before(known)) && !number.is_after(self.next);
-        if is_next {
+        let is_shown = u32::try_from(self.next.distance_from(number)).is_ok_and(|behind| behind <= MAX_WINDOW);
+        let goes_on = is_shown && self.acknowledged.is_some_and(|known| !number.is_before(known));
+        if goes_on {
             self.acknowledged = Some(number);
         }
-        is_next
+        goes_on
     }
 
     /// A FIN that takes the number `sequence`.

@@ -4,6 +4,7 @@ mod bulk;
 mod ends;
 mod limits;
 mod plain;
+mod shortage;
 
 use std::collections::VecDeque;
 use std::hash::BuildHasher;
@@ -61,6 +62,9 @@ pub struct ConnectionTable<S> {
     births: u64,
     /// Idle entries are looked for at most once in [`IDLE_CHECK`] of packet time.
     idle_checked: Timestamp,
+    /// Nothing is taken at a glance.
+    #[cfg(test)]
+    goes_the_long_way: bool,
 }
 
 #[derive(Debug)]
@@ -110,6 +114,8 @@ impl<S> ConnectionTable<S> {
             since: None,
             births: 0,
             idle_checked: Timestamp::default(),
+            #[cfg(test)]
+            goes_the_long_way: false,
         }
     }
 
@@ -312,22 +318,6 @@ impl<S> ConnectionTable<S> {
         self.shed(handler);
     }
 
-    /// While all together hold too much out of order, the costliest gives up a hole, whoever came last.
-    fn relieve<H: StreamHandler<State = S>>(&mut self, handler: &mut H) {
-        while self.holders.bytes() > self.limits.max_total_pending_bytes {
-            let Some(index) = self.holders.costliest(self.limits.max_total_pending_bytes / 8) else { return };
-            let Some(entry) = self.entries.get_mut(index) else { return };
-            let EntryState::Followed(streams) = &mut entry.state else { return };
-            self.counters.count_overflow(Overflow::Total);
-            let before = streams.pending_bytes();
-            let mut cx = Context { handler, counters: &mut self.counters, limits: &self.limits };
-            let verdict = streams.relieve(self.now, &mut cx);
-            // It was no packet of this connection: that must not look used.
-            let birth = entry.birth;
-            self.book(index, birth, before, verdict, Timestamp::default(), handler);
-        }
-    }
-
     /// Brings the table's own books in line with what `verdict` says of an entry that is followed.
     fn book<H>(&mut self, index: u32, birth: u64, before: usize, verdict: Verdict, at: Timestamp, handler: &mut H)
     where
@@ -366,23 +356,6 @@ impl<S> ConnectionTable<S> {
         if self.losses.len() > 2 * self.limits.max_connections.max(1) {
             let entries = &self.entries;
             self.losses.retain(|timer| entries.get(timer.index).is_some_and(|entry| entry.birth == timer.birth));
-        }
-    }
-
-    /// Forgets the least valuable connections while memory is short.
-    fn shed<H: StreamHandler<State = S>>(&mut self, handler: &mut H) {
-        let bytes = self.recency.bytes();
-        self.counters.memory_peak = self.counters.memory_peak.max(bytes as u64);
-        if bytes <= self.limits.max_memory / 2 {
-            return;
-        }
-        // What the table once needed and keeps for the next ones is memory as well.
-        let spare = (self.entries.capacity() as usize - self.entries.len()) * Self::ENTRY;
-        let allowed = (self.limits.max_memory / 8 * 7).saturating_sub(spare).max(self.limits.max_memory / 2);
-        while self.recency.bytes() > allowed {
-            let Some(index) = self.recency.dearest(self.limits.max_memory / 16) else { return };
-            self.counters.shed += 1;
-            self.end(index, Finish::Evicted, handler);
         }
     }
 
