@@ -2,13 +2,13 @@
 
 use super::resolve::Resolver;
 use super::{cluster, values};
+use crate::http::is_token;
 use crate::span::{MAX_TEXT, Propagator, RootSampler, Sampler, SpanSettings};
 
 /// What spans hold.
 pub(super) fn settings(resolver: &mut Resolver<'_>) -> SpanSettings {
     let default = SpanSettings::default();
-    let headers = resolver.raw.text("HTTP_HEADERS").unwrap_or("User-Agent");
-    let headers = values::list(headers).map(str::to_ascii_lowercase).collect();
+    let headers = headers(resolver);
     let methods = resolver.raw.text("OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS");
     let known_methods = methods.map_or(default.known_methods, |text| values::list(text).map(str::to_owned).collect());
     let mut limit = |name: &str| {
@@ -33,6 +33,17 @@ pub(super) fn settings(resolver: &mut Resolver<'_>) -> SpanSettings {
         routes: cluster::routes(resolver),
         selection: cluster::observed(resolver),
     }
+}
+
+/// Names of header fields, in lower case. One that no field can have (RFC 9110 §5.1) would find nothing, and nobody would know
+/// why.
+fn headers(resolver: &mut Resolver<'_>) -> Vec<String> {
+    let names = values::list(resolver.raw.text("HTTP_HEADERS").unwrap_or("User-Agent"));
+    let (good, bad): (Vec<&str>, Vec<&str>) = names.partition(|name| is_token(name));
+    let ignored =
+        |name| format!("HTTP_HEADERS = {name:?} is ignored: it is no name of a header; put commas between names");
+    resolver.warnings.extend(bad.into_iter().map(ignored));
+    good.into_iter().map(str::to_ascii_lowercase).collect()
 }
 
 fn sampler(resolver: &mut Resolver<'_>) -> Sampler {

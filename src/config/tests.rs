@@ -194,6 +194,14 @@ fn what_opentelemetry_variables_say_wrongly_is_warned_of_and_ignored() {
 }
 
 #[test]
+fn a_header_that_no_message_can_have_is_warned_of_and_the_others_are_kept() {
+    let config = load(&["--read", "x"], &[("HTTP_HEADERS", "X-Request-Id, Accept Host,a:b,,ETag")]).unwrap();
+    assert_eq!(config.spans.headers, ["x-request-id", "etag"]);
+    let [first, second] = &*config.warnings else { panic!("{:?}", config.warnings) };
+    assert!(first.contains("\"Accept Host\"") && second.contains("\"a:b\""), "{first} {second}");
+}
+
+#[test]
 fn defaults_of_the_table_are_the_defaults_of_the_core() {
     let config = load(&["--read", "x"], &[]).unwrap();
     assert_eq!(format!("{:?}", config.pipeline), format!("{:?}", PipelineConfig::default()));

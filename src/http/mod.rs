@@ -21,6 +21,7 @@ pub use connection::{Connection, Following, Known};
 pub use field_name::{FieldCode, FieldName};
 pub use fields::{KeptFields, Names};
 pub use head::{Headers, RequestHead, ResponseHead, Version};
+pub use plain::is_token;
 
 /// What one side of a conversation sends.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]

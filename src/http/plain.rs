@@ -20,7 +20,7 @@ const CLASSES: [u8; 256] = {
         let (place, byte_value) = (byte, byte as u8);
         #[expect(clippy::indexing_slicing, reason = "it is below 256")]
         {
-            if is_token(byte_value) {
+            if may_be_in_token(byte_value) {
                 classes[place] |= TOKEN;
             }
             if is_target(byte_value) {
@@ -32,7 +32,7 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-const fn is_token(byte: u8) -> bool {
+const fn may_be_in_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
@@ -72,6 +72,11 @@ const fn is_target(byte: u8) -> bool {
 /// A character of a token (RFC 9110 §5.6.2).
 pub(super) fn is_tchar(byte: u8) -> bool {
     is_of(byte, TOKEN)
+}
+
+/// Whether `text` is a token (RFC 9110 §5.6.2), as methods and names of fields are.
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_tchar)
 }
 
 fn is_of(byte: u8, class: u8) -> bool {
