@@ -23,6 +23,8 @@ pub use queue::{Dropped, ExchangeReceiver, ExchangeSender, Footprint, Receiver, 
 
 /// The longest wait for packets; bounds the time until a stop is noticed.
 const WAIT: Duration = Duration::from_millis(100);
+/// How long exchanges are held back at most, that many go to who exports at once.
+const GATHER: Duration = Duration::from_millis(5);
 /// The shortest time between two snapshots; the kernel is asked for its counters no oftener.
 const PUBLISH: Duration = Duration::from_millis(250);
 
@@ -90,8 +92,10 @@ pub fn start(
     let snapshot = Arc::new(Mutex::new(begun));
     let (report, reported) = oneshot::channel();
     let dropped = sender.dropped();
+    #[expect(clippy::disallowed_methods, reason = "how long exchanges are held back is a matter of the real clock")]
+    let told = Instant::now();
     let latest = Timestamp::default();
-    let worker = Worker { source, pipeline, sender, stop, dropped, snapshot: snapshot.clone(), latest };
+    let worker = Worker { source, pipeline, sender, stop, dropped, snapshot: snapshot.clone(), latest, told };
     thread::Builder::new().name(name.to_owned()).spawn(move || {
         // Nobody may be left who wants to know.
         let _ = report.send(worker.run());
@@ -145,6 +149,8 @@ struct Worker {
     snapshot: Arc<Mutex<WorkerSnapshot>>,
     /// Of the packets.
     latest: Timestamp,
+    /// When exchanges were handed over last.
+    told: Instant,
 }
 
 impl Worker {
@@ -202,7 +208,9 @@ impl Worker {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "how long exchanges are held back is a matter of the real clock")]
     fn turn(&mut self, wait: Duration) -> Result<Received, CaptureError> {
+        let wait = if self.sender.holds_back() { wait.min(GATHER) } else { wait };
         let received = self.source.receive(wait, &mut |packet| {
             self.latest = self.latest.max(packet.at);
             self.pipeline.handle_packet(packet, &mut self.sender);
@@ -210,7 +218,11 @@ impl Worker {
         if let Received::Idle { at } = received {
             self.pipeline.handle_timeout(at, &mut self.sender);
         }
-        self.sender.flush();
+        let now = Instant::now();
+        if matches!(received, Received::Idle { .. }) || now.saturating_duration_since(self.told) >= GATHER {
+            self.sender.flush();
+            self.told = now;
+        }
         Ok(received)
     }
 

@@ -15,6 +15,9 @@ use crate::export::WhenFull;
 const CHUNK: usize = 128;
 /// Bytes a sender gathers before it hands them over by itself; they do not count against the queue's bound yet.
 const GATHERED_BYTES: usize = 256 << 10;
+/// Chunks in the queue from which on the receiver is told by itself. To wake it costs as much as some exchanges, and those that
+/// it works through without a pause share what the processor's caches hold.
+const ENOUGH: usize = 8;
 /// How often a sender that waits for room looks whether it shall stop.
 const LOOK: Duration = Duration::from_millis(50);
 /// How many looks in all it then waits for a receiver that may be gone for good.
@@ -73,6 +76,8 @@ pub struct Sender<T: Footprint> {
     shared: Arc<Shared<T>>,
     gathered: Vec<T>,
     gathered_bytes: usize,
+    /// Something is in the queue of which the receiver was not told.
+    is_untold: bool,
     stop: Stop,
     /// How often it still looks for room after a stop.
     patience: u8,
@@ -151,21 +156,40 @@ fn queue<T: Footprint>(max_bytes: usize, when_full: WhenFull) -> (Sender<T>, Rec
 
 impl<T: Footprint> Sender<T> {
     fn of(shared: Arc<Shared<T>>) -> Self {
-        Self { shared, gathered: Vec::new(), gathered_bytes: 0, stop: Stop::default(), patience: PATIENCE }
+        Self {
+            shared,
+            gathered: Vec::new(),
+            gathered_bytes: 0,
+            is_untold: false,
+            stop: Stop::default(),
+            patience: PATIENCE,
+        }
     }
 
-    /// Gathers one item.
+    /// Gathers one item. The receiver sees it after a [`Self::flush`], or when there is enough for it.
     pub fn send(&mut self, item: T) {
         self.gathered_bytes = self.gathered_bytes.saturating_add(item.footprint());
         self.gathered.push(item);
         if self.gathered.len() >= CHUNK || self.gathered_bytes >= GATHERED_BYTES {
-            self.flush();
+            self.put();
         }
     }
 
-    /// Hands over what was gathered. When the queue is full the rest is dropped, or waits until the receiver has taken
-    /// something; it is dropped also when there is no receiver, or no room soon after a [`Stop`].
+    /// Whether something was sent that the receiver does not know of.
+    pub const fn holds_back(&self) -> bool {
+        self.is_untold || !self.gathered.is_empty()
+    }
+
+    /// Hands over what was gathered, and tells the receiver. When the queue is full the rest is dropped, or waits until the
+    /// receiver has taken something; it is dropped also when there is no receiver, or no room soon after a [`Stop`].
     pub fn flush(&mut self) {
+        self.put();
+        if std::mem::take(&mut self.is_untold) {
+            self.shared.filled.notify_one();
+        }
+    }
+
+    fn put(&mut self) {
         if self.gathered.is_empty() {
             return;
         }
@@ -177,8 +201,12 @@ impl<T: Footprint> Sender<T> {
         } else {
             state = shared.put_each(state, &mut self.gathered, &self.stop, &mut self.patience);
         }
+        let is_enough = state.chunks.len() >= ENOUGH;
         drop(state);
-        shared.filled.notify_one();
+        self.is_untold = !is_enough;
+        if is_enough {
+            shared.filled.notify_one();
+        }
     }
 
     /// Whoever waits for room gives up soon after `stop` is set.
@@ -323,6 +351,7 @@ impl<T: Footprint> Shared<T> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::pin::pin;
     use std::thread;
 
     use super::*;
@@ -367,6 +396,24 @@ mod tests {
         assert_eq!(block_on(receiver.receive()).unwrap().len(), 128);
         sender.send(Item { number: 128, bytes: GATHERED_BYTES });
         assert_eq!(block_on(receiver.receive()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_receiver_is_told_by_a_flush_or_when_there_is_enough() {
+        let (mut sender, _receiver) = queue(usize::MAX, WhenFull::Drop);
+        let is_told = |sender: &Sender<Item>| pin!(sender.shared.filled.notified()).enable();
+        let send =
+            |sender: &mut Sender<Item>, chunks| (0..chunks * CHUNK as u64).for_each(|number| sender.send(item(number)));
+        send(&mut sender, 7);
+        assert!(sender.holds_back() && !is_told(&sender));
+        sender.flush();
+        assert!(!sender.holds_back() && is_told(&sender));
+        sender.flush();
+        assert!(!is_told(&sender), "of nothing new");
+        send(&mut sender, 1);
+        assert!(!sender.holds_back() && is_told(&sender));
+        sender.send(item(1));
+        assert!(sender.holds_back() && !is_told(&sender));
     }
 
     #[test]

@@ -197,3 +197,43 @@ async fn a_source_is_told_of_streams_that_nobody_reads() {
     assert!(worker.finished().await.result.is_ok());
     assert_eq!(was_named.recv().unwrap(), "10.0.0.1:443 10.0.0.2:40000");
 }
+
+/// Shows a request whose connection is reset, and then always something.
+struct Restless {
+    packets: Vec<OwnedPacket>,
+}
+
+impl PacketSource for Restless {
+    fn receive(&mut self, _: Duration, handle: &mut dyn FnMut(&RawPacket<'_>)) -> Result<Received, CaptureError> {
+        if let Some(packet) = self.packets.pop() {
+            handle(&packet.as_raw());
+        }
+        thread::sleep(Duration::from_millis(1));
+        Ok(Received::Packets(1))
+    }
+
+    fn statistics(&mut self) -> CaptureStatistics {
+        CaptureStatistics::default()
+    }
+}
+
+#[tokio::test]
+async fn an_exchange_is_handed_over_soon_though_its_source_is_never_idle() {
+    let packet = |flags: u8, sequence: u8, payload: &[u8]| {
+        let length = 40 + u8::try_from(payload.len()).unwrap();
+        let header = [0x45, 0, 0, length, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let tcp = [0x9c, 0x40, 0, 80, 0, 0, 0, sequence, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0];
+        let data = [&header[..], &tcp, payload].concat();
+        let wire_length = u32::from(length);
+        OwnedPacket { at: Timestamp::default(), data, wire_length, link: LinkType::Raw, interface: 0 }
+    };
+    let request = b"GET / HTTP/1.1\r\n\r\n";
+    let end = 1 + u8::try_from(request.len()).unwrap();
+    let (reset, request, syn) = (packet(0x04, end, b""), packet(0x18, 1, request), packet(0x02, 0, b""));
+    let stop = Stop::default();
+    let (mut worker, mut receiver) = run(Restless { packets: vec![reset, request, syn] }, &stop);
+    let exchanges = tokio::time::timeout(Duration::from_secs(10), receiver.receive()).await;
+    assert_eq!(exchanges.expect("it does not wait for an end").map(|exchanges| exchanges.len()), Some(1));
+    stop.set();
+    assert!(worker.finished().await.result.is_ok());
+}
