@@ -1,6 +1,5 @@
 //! Names and values → a span's attributes, within the limits on their number and length.
 
-#![expect(clippy::inline_always, reason = "a name is written as stores where its length is known")]
 #![expect(clippy::ptr_arg, reason = "a list keeps a text that is borrowed as it is")]
 
 use std::borrow::Cow;
@@ -10,30 +9,33 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{Attribute, BlockKey, Held, MAX_TEXT, SpanSettings, Value};
+use super::{Attribute, BlockKey, Held, Key, MAX_TEXT, SpanSettings, Value};
 
 /// Where attributes go, one after the other.
 pub trait AttributeSink<'a> {
     /// Takes a text.
-    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>);
+    fn text(&mut self, key: &'a Key, text: &Cow<'a, str>);
 
     /// Takes a text that is gone afterwards.
-    fn passing(&mut self, key: impl Into<Cow<'a, str>>, text: &str);
+    fn passing(&mut self, key: &'a Key, text: &str);
 
     /// Takes a list of one text.
-    fn only(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>);
+    fn only(&mut self, key: &'a Key, text: &Cow<'a, str>);
 
     /// Takes a list of texts.
-    fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: SmallVec<[Cow<'a, str>; 1]>);
+    fn texts(&mut self, key: &'a Key, texts: SmallVec<[Cow<'a, str>; 1]>);
 
     /// Takes an integer.
-    fn int(&mut self, key: impl Into<Cow<'a, str>>, number: i64);
+    fn int(&mut self, key: &'a Key, number: i64);
 
     /// Takes a floating-point number.
-    fn double(&mut self, key: impl Into<Cow<'a, str>>, number: f64);
+    fn double(&mut self, key: &'a Key, number: f64);
 
     /// Takes a truth value.
-    fn bool(&mut self, key: impl Into<Cow<'a, str>>, truth: bool);
+    fn bool(&mut self, key: &'a Key, truth: bool);
+
+    /// Takes one that was made before.
+    fn any(&mut self, attribute: &Attribute<'a>);
 
     /// Takes a block that it remembers, if that has no more than `room` attributes; tells how many.
     fn recall(&mut self, _key: &BlockKey, _room: usize) -> Option<usize> {
@@ -56,38 +58,42 @@ pub(super) struct List<'a> {
 }
 
 impl<'a> List<'a> {
-    fn push(&mut self, key: impl Into<Cow<'a, str>>, value: Value<'a>) {
-        self.attributes.push(Attribute { key: key.into(), value });
+    fn push(&mut self, key: &'a Key, value: Value<'a>) {
+        self.attributes.push(Attribute { key: key.as_str().into(), value });
     }
 }
 
 impl<'a> AttributeSink<'a> for List<'a> {
-    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>) {
+    fn text(&mut self, key: &'a Key, text: &Cow<'a, str>) {
         self.push(key, Value::String(text.clone()));
     }
 
-    fn passing(&mut self, key: impl Into<Cow<'a, str>>, text: &str) {
+    fn passing(&mut self, key: &'a Key, text: &str) {
         self.push(key, Value::String(text.to_owned().into()));
     }
 
-    fn only(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>) {
+    fn only(&mut self, key: &'a Key, text: &Cow<'a, str>) {
         self.push(key, Value::Strings(SmallVec::from_buf([text.clone()])));
     }
 
-    fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: SmallVec<[Cow<'a, str>; 1]>) {
+    fn texts(&mut self, key: &'a Key, texts: SmallVec<[Cow<'a, str>; 1]>) {
         self.push(key, Value::Strings(texts));
     }
 
-    fn int(&mut self, key: impl Into<Cow<'a, str>>, number: i64) {
+    fn int(&mut self, key: &'a Key, number: i64) {
         self.push(key, Value::Int(number));
     }
 
-    fn double(&mut self, key: impl Into<Cow<'a, str>>, number: f64) {
+    fn double(&mut self, key: &'a Key, number: f64) {
         self.push(key, Value::Double(number));
     }
 
-    fn bool(&mut self, key: impl Into<Cow<'a, str>>, truth: bool) {
+    fn bool(&mut self, key: &'a Key, truth: bool) {
         self.push(key, Value::Bool(truth));
+    }
+
+    fn any(&mut self, attribute: &Attribute<'a>) {
+        self.attributes.push(attribute.clone());
     }
 }
 
@@ -102,7 +108,7 @@ pub(super) struct Attributes<'s, S> {
     length_limit: usize,
 }
 
-// Inlined, so that where a name is written its length is known.
+// What takes one attribute is not inlined: a span has some thirty of them, whose code would not stay in the processor's cache.
 impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
     /// No attributes yet.
     pub(super) fn new(sink: &'s mut S, settings: &SpanSettings) -> Self {
@@ -110,14 +116,14 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
         Self { sink, room: settings.attribute_count_limit, dropped: 0, length_limit }
     }
 
-    #[inline(always)]
-    pub(super) fn text(&mut self, key: impl Into<Cow<'a, str>>, text: impl Into<Cow<'a, str>>) {
+    #[inline]
+    pub(super) fn text(&mut self, key: &'a Key, text: impl Into<Cow<'a, str>>) {
         self.shared(key, &text.into());
     }
 
     /// A text that is wanted elsewhere as well.
-    #[inline(always)]
-    pub(super) fn shared(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>) {
+    #[inline(never)]
+    pub(super) fn shared(&mut self, key: &'a Key, text: &Cow<'a, str>) {
         if self.has_room() {
             if text.len() <= self.length_limit {
                 self.sink.text(key, text);
@@ -128,21 +134,20 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
     }
 
     /// A text that is gone afterwards; a short one.
-    #[inline(always)]
-    pub(super) fn passing(&mut self, key: impl Into<Cow<'a, str>>, text: &str) {
+    #[inline(never)]
+    pub(super) fn passing(&mut self, key: &'a Key, text: &str) {
         if self.has_room() {
             self.sink.passing(key, text.get(..self.length_limit).unwrap_or(text));
         }
     }
 
     /// Bytes from the wire; what is not UTF-8 becomes U+FFFD.
-    #[inline(always)]
-    pub(super) fn bytes(&mut self, key: impl Into<Cow<'a, str>>, bytes: &'a [u8]) {
+    pub(super) fn bytes(&mut self, key: &'a Key, bytes: &'a [u8]) {
         self.text(key, lossy(bytes));
     }
 
     /// A list; nothing where there is nothing in it.
-    pub(super) fn texts(&mut self, key: impl Into<Cow<'a, str>>, mut texts: impl Iterator<Item = Cow<'a, str>>) {
+    pub(super) fn texts(&mut self, key: &'a Key, mut texts: impl Iterator<Item = Cow<'a, str>>) {
         let Some(first) = texts.next() else { return };
         if !self.has_room() {
             return;
@@ -157,30 +162,34 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
         }
     }
 
-    #[inline(always)]
-    pub(super) fn int(&mut self, key: &'static str, value: impl TryInto<i64>) {
+    #[inline]
+    pub(super) fn int(&mut self, key: &'a Key, value: impl TryInto<i64>) {
+        self.number(key, value.try_into().unwrap_or(i64::MAX));
+    }
+
+    #[inline(never)]
+    fn number(&mut self, key: &'a Key, value: i64) {
         if self.has_room() {
-            self.sink.int(key, value.try_into().unwrap_or(i64::MAX));
+            self.sink.int(key, value);
         }
     }
 
-    #[inline(always)]
-    pub(super) fn bool(&mut self, key: &'static str, value: bool) {
+    pub(super) fn bool(&mut self, key: &'a Key, value: bool) {
         if self.has_room() {
             self.sink.bool(key, value);
         }
     }
 
     /// A duration in milliseconds.
-    #[inline(always)]
-    pub(super) fn millis(&mut self, key: &'static str, value: Duration) {
+    #[inline(never)]
+    pub(super) fn millis(&mut self, key: &'a Key, value: Duration) {
         if self.has_room() {
             self.sink.double(key, value.as_secs_f64() * 1000.0);
         }
     }
 
-    #[inline(always)]
-    pub(super) fn address(&mut self, key: &'static str, address: &AddressText) {
+    #[inline]
+    pub(super) fn address(&mut self, key: &'a Key, address: &AddressText) {
         self.passing(key, address.as_str());
     }
 
@@ -204,7 +213,7 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
         self.dropped
     }
 
-    #[inline(always)]
+    #[inline]
     const fn has_room(&mut self) -> bool {
         if self.room > 0 {
             self.room -= 1;

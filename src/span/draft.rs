@@ -3,7 +3,7 @@
 
 use super::attributes::{AttributeSink, Attributes, List};
 use super::build::{Reading, SpanBuilder};
-use super::{Attribute, Span, Value};
+use super::Span;
 
 /// See the module.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl<'a> Draft<'a> {
             builder.attributes(&mut attributes, reading, *rate);
             attributes.dropped()
         } else {
-            self.span.attributes.iter().for_each(|attribute| replay(attribute, sink));
+            self.span.attributes.iter().for_each(|attribute| sink.any(attribute));
             self.span.dropped_attributes
         }
     }
@@ -57,16 +57,5 @@ impl<'a> Draft<'a> {
 impl<'a> From<Span<'a>> for Draft<'a> {
     fn from(span: Span<'a>) -> Self {
         Self { span, source: None }
-    }
-}
-
-fn replay<'a, S: AttributeSink<'a>>(attribute: &Attribute<'a>, sink: &mut S) {
-    let Attribute { key, value } = attribute;
-    match value {
-        Value::String(text) => sink.text(key.clone(), text),
-        Value::Int(number) => sink.int(key.clone(), *number),
-        Value::Double(number) => sink.double(key.clone(), *number),
-        Value::Bool(truth) => sink.bool(key.clone(), *truth),
-        Value::Strings(texts) => sink.texts(key.clone(), texts.clone()),
     }
 }

@@ -2,12 +2,27 @@
 
 use std::borrow::Cow;
 
-use super::SpanSettings;
 use super::attributes::{AttributeSink, Attributes};
 use super::build::{HeaderKeys, Reading};
 use super::redact::{REDACTED, is_secret_header};
+use super::{Key, SpanSettings};
 use crate::http::Headers;
 use crate::time::Timestamp;
+
+const META_STREAM_IDENT: &Key = &Key::new("meta.stream.ident");
+const META_SEQACK: &Key = &Key::new("meta.seqack");
+const CLIENT_SOCKET_ADDRESS: &Key = &Key::new("client.socket.address");
+const SERVER_SOCKET_ADDRESS: &Key = &Key::new("server.socket.address");
+const HTTP_METHOD: &Key = &Key::new("http.method");
+const HTTP_TARGET: &Key = &Key::new("http.target");
+const HTTP_REQUEST_CONTENT_LENGTH: &Key = &Key::new("http.request_content_length");
+const HTTP_REQUEST_TIMESTAMP: &Key = &Key::new("http.request.timestamp");
+const META_REQUEST_PACKET_COUNT: &Key = &Key::new("meta.request.packet_count");
+const HTTP_STATUS_CODE: &Key = &Key::new("http.status_code");
+const HTTP_RESPONSE_CONTENT_LENGTH: &Key = &Key::new("http.response_content_length");
+const HTTP_RESPONSE_TIMESTAMP: &Key = &Key::new("http.response.timestamp");
+const META_RESPONSE_PACKET_COUNT: &Key = &Key::new("meta.response.packet_count");
+const ERROR: &Key = &Key::new("error");
 
 /// Adds them, with the types that they had.
 pub(super) fn add<'a, S: AttributeSink<'a>>(
@@ -19,30 +34,30 @@ pub(super) fn add<'a, S: AttributeSink<'a>>(
     let exchange = reading.exchange;
     let (client, server) = (exchange.client, exchange.server);
     let ident = format!("{}->{}:{}->{}", client.ip(), server.ip(), client.port(), server.port());
-    list.text("meta.stream.ident", ident);
+    list.text(META_STREAM_IDENT, ident);
     // Once the request's acknowledgement number; the exchange's identity says the same thing and more.
     let low = exchange.id.0.first_chunk::<4>().map_or(0, |start| u32::from_be_bytes(*start));
-    list.int("meta.seqack", low);
-    list.text("client.socket.address", client.ip().to_string());
-    list.text("server.socket.address", server.ip().to_string());
-    list.text("http.method", reading.method.clone());
+    list.int(META_SEQACK, low);
+    list.text(CLIENT_SOCKET_ADDRESS, client.ip().to_string());
+    list.text(SERVER_SOCKET_ADDRESS, server.ip().to_string());
+    list.text(HTTP_METHOD, reading.method.clone());
     if settings.include_url {
-        list.text("http.target", reading.target.path.clone());
+        list.text(HTTP_TARGET, reading.target.path.clone());
     }
     let request = &exchange.request;
-    list.int("http.request_content_length", request.transfer.body_bytes);
-    list.text("http.request.timestamp", rfc3339(request.transfer.first_byte));
-    list.int("meta.request.packet_count", request.transfer.packets);
+    list.int(HTTP_REQUEST_CONTENT_LENGTH, request.transfer.body_bytes);
+    list.text(HTTP_REQUEST_TIMESTAMP, rfc3339(request.transfer.first_byte));
+    list.int(META_REQUEST_PACKET_COUNT, request.transfer.packets);
     let mut packets = 0;
     if let Some(response) = &exchange.response {
         packets = response.transfer.packets;
-        list.int("http.status_code", response.head.status());
-        list.int("http.response_content_length", response.transfer.body_bytes);
-        list.text("http.response.timestamp", rfc3339(response.transfer.first_byte));
+        list.int(HTTP_STATUS_CODE, response.head.status());
+        list.int(HTTP_RESPONSE_CONTENT_LENGTH, response.transfer.body_bytes);
+        list.text(HTTP_RESPONSE_TIMESTAMP, rfc3339(response.transfer.first_byte));
     }
-    list.int("meta.response.packet_count", packets);
+    list.int(META_RESPONSE_PACKET_COUNT, packets);
     if let Some(error) = error_text(reading) {
-        list.text("error", error);
+        list.text(ERROR, error);
     }
     for keys in headers {
         add_header(list, &keys.legacy_request, keys, request.head.headers(), settings);
@@ -64,7 +79,7 @@ fn error_text(reading: &Reading<'_>) -> Option<&'static str> {
 /// conventions and already there as a list.
 fn add_header<'a, S: AttributeSink<'a>>(
     list: &mut Attributes<'_, S>,
-    key: &'a str,
+    key: &'a Key,
     keys: &HeaderKeys,
     headers: Headers<'a>,
     settings: &SpanSettings,

@@ -15,6 +15,7 @@ mod endpoint;
 mod ends;
 mod fields;
 mod forwarded;
+mod key;
 mod legacy;
 mod names;
 mod redact;
@@ -35,6 +36,7 @@ pub use endpoint::{
     Template, Uid,
 };
 pub use ends::{End, Ends, Layout, NoNames};
+pub use key::Key;
 pub use routes::{Route, Routes};
 pub use selection::{LeftOut, Selection, Traits};
 pub use workload::MOST_NAMES;

@@ -3,43 +3,43 @@
 use super::attributes::{AttributeSink, Attributes};
 use super::block::Block;
 use super::ends::End;
-use super::{BlockKey, Container, Endpoint, Held, OwnerKind, Pod, Service, semconv};
+use super::{BlockKey, Container, Endpoint, Held, Key, OwnerKind, Pod, Service, semconv};
 
 /// Attribute names of one end.
 pub(super) struct EndKeys {
     block: Block,
-    resource_type: &'static str,
-    namespace: &'static str,
-    pod: &'static str,
-    pod_uid: &'static str,
-    container: &'static str,
-    node: &'static str,
-    node_uid: &'static str,
-    service: &'static str,
-    service_uid: &'static str,
-    owners: [&'static str; 6],
+    resource_type: Key,
+    namespace: Key,
+    pod: Key,
+    pod_uid: Key,
+    container: Key,
+    node: Key,
+    node_uid: Key,
+    service: Key,
+    service_uid: Key,
+    owners: [Key; 6],
 }
 
 macro_rules! keys {
     ($end:literal, $block:expr) => {
         &EndKeys {
             block: $block,
-            resource_type: concat!($end, ".k8s.resource.type"),
-            namespace: concat!($end, ".k8s.namespace.name"),
-            pod: concat!($end, ".k8s.pod.name"),
-            pod_uid: concat!($end, ".k8s.pod.uid"),
-            container: concat!($end, ".k8s.container.name"),
-            node: concat!($end, ".k8s.node.name"),
-            node_uid: concat!($end, ".k8s.node.uid"),
-            service: concat!($end, ".k8s.service.name"),
-            service_uid: concat!($end, ".k8s.service.uid"),
+            resource_type: Key::new(concat!($end, ".k8s.resource.type")),
+            namespace: Key::new(concat!($end, ".k8s.namespace.name")),
+            pod: Key::new(concat!($end, ".k8s.pod.name")),
+            pod_uid: Key::new(concat!($end, ".k8s.pod.uid")),
+            container: Key::new(concat!($end, ".k8s.container.name")),
+            node: Key::new(concat!($end, ".k8s.node.name")),
+            node_uid: Key::new(concat!($end, ".k8s.node.uid")),
+            service: Key::new(concat!($end, ".k8s.service.name")),
+            service_uid: Key::new(concat!($end, ".k8s.service.uid")),
             owners: [
-                concat!($end, ".k8s.deployment.name"),
-                concat!($end, ".k8s.replicaset.name"),
-                concat!($end, ".k8s.statefulset.name"),
-                concat!($end, ".k8s.daemonset.name"),
-                concat!($end, ".k8s.cronjob.name"),
-                concat!($end, ".k8s.job.name"),
+                Key::new(concat!($end, ".k8s.deployment.name")),
+                Key::new(concat!($end, ".k8s.replicaset.name")),
+                Key::new(concat!($end, ".k8s.statefulset.name")),
+                Key::new(concat!($end, ".k8s.daemonset.name")),
+                Key::new(concat!($end, ".k8s.cronjob.name")),
+                Key::new(concat!($end, ".k8s.job.name")),
             ],
         }
     };
@@ -61,39 +61,39 @@ pub(super) fn add_end<'a, S: AttributeSink<'a>>(
     }
 }
 
-fn add_each<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, keys: &EndKeys, end: &'a End, port: Option<u16>) {
+fn add_each<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, keys: &'static EndKeys, end: &'a End, port: Option<u16>) {
     match &end.endpoint {
         None => return,
         Some(Endpoint::Pod(pod)) => {
-            list.text(keys.resource_type, "pod");
-            list.text(keys.namespace, &*pod.template.namespace);
-            list.text(keys.pod, &*pod.name);
-            list.text(keys.pod_uid, pod.uid.to_string());
+            list.text(&keys.resource_type, "pod");
+            list.text(&keys.namespace, &*pod.template.namespace);
+            list.text(&keys.pod, &*pod.name);
+            list.text(&keys.pod_uid, pod.uid.to_string());
             if let Some(container) = container(pod, port) {
-                list.text(keys.container, &*container.name);
+                list.text(&keys.container, &*container.name);
             }
             if let Some(owner) = &pod.template.owner
                 && let Some(key) = keys.owners.get(owner.kind as usize)
             {
-                list.text(*key, &*owner.name);
+                list.text(key, &*owner.name);
             }
             if !pod.node.is_empty() {
-                list.text(keys.node, &*pod.node);
+                list.text(&keys.node, &*pod.node);
             }
             if let Some(node) = &end.node {
-                list.text(keys.node_uid, node.uid.to_string());
+                list.text(&keys.node_uid, node.uid.to_string());
             }
         }
         Some(Endpoint::Service(service)) => {
-            list.text(keys.resource_type, "service");
-            list.text(keys.namespace, &*service.namespace);
+            list.text(&keys.resource_type, "service");
+            list.text(&keys.namespace, &*service.namespace);
         }
         Some(Endpoint::Node(node)) => {
-            list.text(keys.resource_type, "node");
-            list.text(keys.node, &*node.name);
-            list.text(keys.node_uid, node.uid.to_string());
+            list.text(&keys.resource_type, "node");
+            list.text(&keys.node, &*node.name);
+            list.text(&keys.node_uid, node.uid.to_string());
             if let Some(service) = &end.service {
-                list.text(keys.namespace, &*service.namespace);
+                list.text(&keys.namespace, &*service.namespace);
             }
         }
     }
@@ -102,9 +102,9 @@ fn add_each<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, keys: &EndKe
     }
 }
 
-fn add_service<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, keys: &EndKeys, service: &'a Service) {
-    list.text(keys.service, &*service.name);
-    list.text(keys.service_uid, service.uid.to_string());
+fn add_service<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, keys: &'static EndKeys, service: &'a Service) {
+    list.text(&keys.service, &*service.name);
+    list.text(&keys.service_uid, service.uid.to_string());
 }
 
 /// Adds how the other end calls itself: by the same rules as its own `service.name`.

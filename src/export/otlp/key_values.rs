@@ -1,9 +1,10 @@
 //! Attributes → `KeyValue`s, written where they stand.
 //!
-//! Half of the time of a span goes into them, so those that most are, with lengths of one byte each, are written as two
-//! pieces: all that comes before the value, whose length is known where the name is, and the value.
+//! Half of the time of a span goes into them, so those that most are, with lengths of one byte each, are written with a few
+//! stores of a known length into room that is more than enough: of the name more is stored than it has, and what comes behind it
+//! stands on that.
 
-#![expect(clippy::inline_always, reason = "a name is written as stores where its length is known")]
+#![expect(clippy::inline_always, reason = "one function an attribute, not ten")]
 
 use std::borrow::Cow;
 
@@ -13,7 +14,7 @@ use smallvec::SmallVec;
 use super::encode::{delimited_length, text_length};
 use super::memory::Memory;
 use super::scratch::Scratch;
-use crate::span::{Attribute, AttributeSink, BlockKey, Held, Value};
+use crate::span::{Attribute, AttributeSink, BlockKey, Held, Key, Value};
 
 /// Key and wire type of `AnyValue.string_value`, `.bool_value`, `.int_value` and `.double_value`.
 const STRING: u8 = delimited_key(1);
@@ -22,6 +23,8 @@ const INT: u8 = 3 << 3 | WireType::Varint as u8;
 const DOUBLE: u8 = 4 << 3 | WireType::SixtyFourBit as u8;
 /// Likewise of `AnyValue.array_value`.
 const ARRAY: u8 = delimited_key(5);
+/// The first length that is a varint of two bytes.
+const SHORT: u8 = 0x80;
 /// The first number that is a varint of four bytes.
 const FOUR_BYTES: u64 = 1 << 21;
 
@@ -40,74 +43,88 @@ pub(super) struct KeyValues<'s, const TAG: u8> {
 impl<const TAG: u8> KeyValues<'_, TAG> {
     /// Appends all of `attributes`.
     pub(super) fn all(&mut self, attributes: &[Attribute<'_>]) {
-        for Attribute { key, value } in attributes {
-            self.any(key, value);
+        for attribute in attributes {
+            self.late(attribute);
         }
     }
 
-    /// Appends a `KeyValue` whose value is `start` and then `value`, if all lengths are a byte each; tells whether it did.
+    /// Writes all that stands before the length of an `AnyValue` of `length` bytes, if all lengths are a byte each, and gives the
+    /// place of that and of the value, with room behind them.
     #[inline(always)]
-    fn short<const N: usize>(&mut self, key: &str, start: [u8; N], value: &[u8]) -> bool {
+    fn short(&mut self, key: &Key, length: usize) -> Option<(u8, &mut [u8; SHORT as usize])> {
+        let (padded, key_length) = key.padded();
         // Where all together are short, so is each.
-        let (Ok(length @ ..0x80), Ok(key_length @ 1..)) =
-            (u8::try_from(key.len() + N + value.len() + 4), u8::try_from(key.len()))
+        let (Ok(together @ ..SHORT), Ok(length)) =
+            (u8::try_from(usize::from(key_length) + length + 4), u8::try_from(length))
         else {
-            return false;
+            return None;
         };
-        let any_length = length.wrapping_sub(key_length).wrapping_sub(4);
-        let before = self.out.room(key.len() + 6 + N);
-        if let Some(place) = before.first_chunk_mut::<4>() {
-            *place = [delimited_key(TAG), length, delimited_key(1), key_length];
+        let ahead = self.out.ahead(2 + usize::from(together))?;
+        *ahead.first_chunk_mut()? = [delimited_key(TAG), together, delimited_key(1), key_length];
+        *ahead.get_mut(4..)?.first_chunk_mut()? = *padded;
+        let behind = ahead.get_mut(4 + usize::from(key_length)..)?.first_chunk_mut()?;
+        Some((length, behind))
+    }
+
+    /// Appends a `KeyValue` whose value is `start` and then `bytes`, if all lengths are a byte each; tells whether it did.
+    #[inline(always)]
+    fn short_bytes<const N: usize>(&mut self, key: &Key, start: [u8; N], bytes: &[u8]) -> bool {
+        if let Some((length, place)) = self.short(key, N + bytes.len())
+            && let Some((before, rest)) = place.split_first_chunk_mut()
+            && let Some((first, rest)) = rest.split_first_chunk_mut()
+            && let Some(place) = rest.get_mut(..bytes.len())
+        {
+            (*before, *first) = ([delimited_key(2), length], start);
+            place.copy_from_slice(bytes);
+            return true;
         }
-        if let Some(place) = before.get_mut(4..4 + key.len()) {
-            place.copy_from_slice(key.as_bytes());
-        }
-        if let Some((rest, place)) = before.split_last_chunk_mut::<N>() {
-            *place = start;
-            if let Some(place) = rest.last_chunk_mut::<2>() {
-                *place = [delimited_key(2), any_length];
-            }
-        }
-        self.out.put(value);
-        true
+        false
     }
 
     #[inline(always)]
-    fn string(&mut self, key: &str, text: &str) {
+    fn string(&mut self, key: &Key, text: &str) {
         let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
-        if !self.short(key, [STRING, length], text.as_bytes()) {
-            self.long_string(key, text);
+        if !self.short_bytes(key, [STRING, length], text.as_bytes()) {
+            self.long_string(key.as_str(), text);
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn long_string(&mut self, key: &str, text: &str) {
         self.begin(key, delimited_length(1, text.len()));
         self.out.delimited(1, text.as_bytes());
     }
 
-    /// Appends one whose type is known only now.
-    fn any(&mut self, key: &str, value: &Value<'_>) {
+    /// Appends one whose name and type are known only now.
+    fn late(&mut self, Attribute { key, value }: &Attribute<'_>) {
         match value {
-            Value::String(text) => self.string(key, text),
-            Value::Int(number) => self.integer(key, *number),
-            Value::Double(number) => self.floating(key, *number),
+            Value::String(text) => self.long_string(key, text),
+            Value::Int(number) => self.long_integer(key, *number),
+            Value::Double(number) => self.long_floating(key, *number),
             Value::Bool(truth) => self.truth(key, *truth),
             Value::Strings(texts) => self.strings(key, texts),
         }
     }
 
     #[inline(always)]
-    fn integer(&mut self, key: &str, number: i64) {
-        let mut digits = [0; 3];
+    fn integer(&mut self, key: &Key, number: i64) {
         // A negative one is a large one.
-        match u64::try_from(number) {
-            Ok(small @ ..FOUR_BYTES) if self.short(key, [INT], varint(small, &mut digits)) => {}
-            _ => self.long_integer(key, number),
+        if let Ok(small @ ..FOUR_BYTES) = u64::try_from(number) {
+            let (digits, length) = varint(small);
+            if let Some((length, place)) = self.short(key, 1 + length)
+                && let Some(place) = place.first_chunk_mut()
+            {
+                let before = u64::from_le_bytes([delimited_key(2), length, INT, 0, 0, 0, 0, 0]);
+                *place = (before | digits << 24).to_le_bytes();
+                return;
+            }
         }
+        self.long_integer(key.as_str(), number);
     }
 
     #[cold]
+    #[inline(never)]
     fn long_integer(&mut self, key: &str, number: i64) {
         let number = number.cast_unsigned();
         self.begin(key, 1 + prost::encoding::encoded_len_varint(number));
@@ -116,22 +133,25 @@ impl<const TAG: u8> KeyValues<'_, TAG> {
     }
 
     #[inline(always)]
-    fn floating(&mut self, key: &str, number: f64) {
-        let bytes = number.to_le_bytes();
-        if !self.short(key, [DOUBLE], &bytes) {
-            self.begin(key, 1 + bytes.len());
-            self.out.put(&[DOUBLE]);
-            self.out.put(&bytes);
+    fn floating(&mut self, key: &Key, number: f64) {
+        if !self.short_bytes(key, [DOUBLE], &number.to_le_bytes()) {
+            self.long_floating(key.as_str(), number);
         }
     }
 
-    #[inline(always)]
+    #[cold]
+    #[inline(never)]
+    fn long_floating(&mut self, key: &str, number: f64) {
+        let bytes = number.to_le_bytes();
+        self.begin(key, 1 + bytes.len());
+        self.out.put(&[DOUBLE]);
+        self.out.put(&bytes);
+    }
+
     fn truth(&mut self, key: &str, truth: bool) {
         let bytes = [BOOL, u8::from(truth)];
-        if !self.short(key, bytes, &[]) {
-            self.begin(key, bytes.len());
-            self.out.put(&bytes);
-        }
+        self.begin(key, bytes.len());
+        self.out.put(&bytes);
     }
 
     fn strings(&mut self, key: &str, texts: &[Cow<'_, str>]) {
@@ -146,6 +166,8 @@ impl<const TAG: u8> KeyValues<'_, TAG> {
 
     /// Of a `KeyValue`, all that stands before its `AnyValue` of `length` bytes.
     fn begin(&mut self, key: &str, length: usize) {
+        // For the next one, which may be short.
+        self.out.reserve();
         self.out.begin(TAG, text_length(1, key) + delimited_length(2, length));
         if !key.is_empty() {
             self.out.delimited(1, key.as_bytes());
@@ -156,41 +178,43 @@ impl<const TAG: u8> KeyValues<'_, TAG> {
 
 impl<'a, const TAG: u8> AttributeSink<'a> for KeyValues<'_, TAG> {
     #[inline(always)]
-    fn text(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>) {
-        self.string(&key.into(), text);
+    fn text(&mut self, key: &'a Key, text: &Cow<'a, str>) {
+        self.string(key, text);
     }
 
-    fn only(&mut self, key: impl Into<Cow<'a, str>>, text: &Cow<'a, str>) {
+    #[inline(always)]
+    fn passing(&mut self, key: &'a Key, text: &str) {
+        self.string(key, text);
+    }
+
+    fn only(&mut self, key: &'a Key, text: &Cow<'a, str>) {
         let length = u8::try_from(text.len()).unwrap_or(u8::MAX);
         let [value, array] = [2, 4].map(|more| length.saturating_add(more));
-        let key = key.into();
-        if !self.short(&key, [ARRAY, array, delimited_key(1), value, STRING, length], text.as_bytes()) {
-            self.strings(&key, std::slice::from_ref(text));
+        if !self.short_bytes(key, [ARRAY, array, delimited_key(1), value, STRING, length], text.as_bytes()) {
+            self.strings(key.as_str(), std::slice::from_ref(text));
         }
     }
 
-    #[inline(always)]
-    fn passing(&mut self, key: impl Into<Cow<'a, str>>, text: &str) {
-        self.string(&key.into(), text);
-    }
-
-    fn texts(&mut self, key: impl Into<Cow<'a, str>>, texts: SmallVec<[Cow<'a, str>; 1]>) {
-        self.strings(&key.into(), &texts);
+    fn texts(&mut self, key: &'a Key, texts: SmallVec<[Cow<'a, str>; 1]>) {
+        self.strings(key.as_str(), &texts);
     }
 
     #[inline(always)]
-    fn int(&mut self, key: impl Into<Cow<'a, str>>, number: i64) {
-        self.integer(&key.into(), number);
+    fn int(&mut self, key: &'a Key, number: i64) {
+        self.integer(key, number);
     }
 
     #[inline(always)]
-    fn double(&mut self, key: impl Into<Cow<'a, str>>, number: f64) {
-        self.floating(&key.into(), number);
+    fn double(&mut self, key: &'a Key, number: f64) {
+        self.floating(key, number);
     }
 
-    #[inline(always)]
-    fn bool(&mut self, key: impl Into<Cow<'a, str>>, truth: bool) {
-        self.truth(&key.into(), truth);
+    fn bool(&mut self, key: &'a Key, truth: bool) {
+        self.truth(key.as_str(), truth);
+    }
+
+    fn any(&mut self, attribute: &Attribute<'a>) {
+        self.late(attribute);
     }
 
     fn recall(&mut self, key: &BlockKey, room: usize) -> Option<usize> {
@@ -214,18 +238,13 @@ fn array_length(texts: &[Cow<'_, str>]) -> usize {
     texts.iter().map(|text| delimited_length(1, delimited_length(1, text.len()))).sum()
 }
 
-/// The varint of a number below [`FOUR_BYTES`], seven bits a byte, the lowest first.
-#[inline]
-fn varint(number: u64, digits: &mut [u8; 3]) -> &[u8] {
-    let [a, b, c, ..] = number.to_le_bytes();
-    let (low, middle, high) = (a & 0x7f, (b << 1 | a >> 7) & 0x7f, (c << 2 | b >> 6) & 0x7f);
-    let count = match (middle, high) {
-        (0, 0) => 1,
-        (_, 0) => 2,
-        _ => 3,
-    };
-    *digits = [low | u8::from(count > 1) << 7, middle | u8::from(count > 2) << 7, high];
-    digits.get(..count).unwrap_or_default()
+/// The varint of a number below [`FOUR_BYTES`], seven bits a byte, the lowest first, and how many bytes it is.
+#[inline(always)]
+fn varint(number: u64) -> (u64, usize) {
+    let digits = number & 0x7f | number << 1 & 0x7f00 | number << 2 & 0x7f_0000;
+    let (is_longer, is_longest) = (number >= 1 << 7, number >= 1 << 14);
+    let goes_on = u64::from(is_longer) << 7 | u64::from(is_longest) << 15;
+    (digits | goes_on, 1 + usize::from(is_longer) + usize::from(is_longest))
 }
 
 #[cfg(test)]
@@ -287,9 +306,10 @@ mod tests {
     #[test]
     fn numbers_are_as_long_as_prost_makes_them() {
         for number in (0..64).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit]).filter(|number| *number < FOUR_BYTES) {
-            let (mut digits, mut expected) = ([0; 3], Vec::new());
+            let mut expected = Vec::new();
             prost::encoding::encode_varint(number, &mut expected);
-            assert_eq!(varint(number, &mut digits), expected);
+            let (digits, length) = varint(number);
+            assert_eq!(digits.to_le_bytes()[..length], expected);
         }
     }
 

@@ -9,12 +9,16 @@ use prost::encoding::WireType;
 pub(super) struct Scratch {
     /// What was written, and room behind it.
     bytes: Vec<u8>,
+    /// Invariant: `length <= bytes.len()`.
     length: usize,
 }
 
 impl Scratch {
     /// Room is made for so much at once.
     const STEP: usize = 4 << 10;
+
+    /// What may be stored ahead.
+    pub(super) const AHEAD: usize = 512;
 
     /// What was written.
     pub(super) fn bytes(&self) -> &[u8] {
@@ -43,6 +47,22 @@ impl Scratch {
     #[cold]
     fn grow(&mut self, end: usize) {
         self.bytes.resize(end + Self::STEP, 0);
+    }
+
+    /// The next bytes, of which `count` are to be kept: who knows only now how many they are stores more than that. `None` when
+    /// there is no such room, as before [`Self::reserve`].
+    #[inline(always)]
+    pub(super) fn ahead(&mut self, count: usize) -> Option<&mut [u8; Self::AHEAD]> {
+        let ahead = self.bytes.get_mut(self.length..)?.first_chunk_mut()?;
+        self.length += count;
+        Some(ahead)
+    }
+
+    /// Makes room to store ahead.
+    pub(super) fn reserve(&mut self) {
+        if self.bytes.len() - self.length < Self::AHEAD {
+            self.grow(self.length);
+        }
     }
 
     /// Appends `bytes`.

@@ -10,7 +10,7 @@ use super::sockets::{self, Sockets};
 use super::target::{Target, default_port};
 use super::workload::Workloads;
 use super::{
-    EndpointLookup, Ends, Layout, LeftOut, LocalAddresses, Resource, Sampler, Span, SpanKind, SpanSettings, Status,
+    EndpointLookup, Ends, Key, Layout, LeftOut, LocalAddresses, Resource, Sampler, Span, SpanKind, SpanSettings, Status,
     forwarded, legacy, names, semconv,
 };
 use crate::exchange::trace_context::TraceContext;
@@ -55,10 +55,10 @@ pub(super) struct HeaderKeys {
     is_secret: bool,
     /// Whether it is `User-Agent`.
     is_agent: bool,
-    request: String,
-    response: String,
-    pub(super) legacy_request: String,
-    pub(super) legacy_response: String,
+    request: Key,
+    response: Key,
+    pub(super) legacy_request: Key,
+    pub(super) legacy_response: Key,
 }
 
 /// An exchange with what was read of it once.
@@ -337,7 +337,7 @@ impl SpanBuilder {
     fn add_header<'a, S: AttributeSink<'a>>(
         &self,
         list: &mut Attributes<'_, S>,
-        key: &'a str,
+        key: &'a Key,
         keys: &HeaderKeys,
         values: impl Iterator<Item = &'a [u8]>,
     ) {
@@ -358,10 +358,10 @@ impl HeaderKeys {
         let name = name.to_ascii_lowercase();
         let snake = name.replace('-', "_");
         Self {
-            request: format!("http.request.header.{name}"),
-            response: format!("http.response.header.{name}"),
-            legacy_request: format!("http.request.header.{snake}"),
-            legacy_response: format!("http.response.header.{snake}"),
+            request: format!("http.request.header.{name}").into(),
+            response: format!("http.response.header.{name}").into(),
+            legacy_request: format!("http.request.header.{snake}").into(),
+            legacy_response: format!("http.response.header.{snake}").into(),
             code: FieldName::from(&*name).code(),
             is_secret: is_secret_header(&name),
             is_agent: name == "user-agent",
