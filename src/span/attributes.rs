@@ -128,9 +128,14 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
             if text.len() <= self.length_limit {
                 self.sink.text(key, text);
             } else {
-                self.sink.text(key, &cut(text.clone(), self.length_limit));
+                self.long(key, text);
             }
         }
+    }
+
+    #[cold]
+    fn long(&mut self, key: &'a Key, text: &Cow<'a, str>) {
+        self.sink.text(key, &cut(text.clone(), self.length_limit));
     }
 
     /// A text that is gone afterwards; a short one.
@@ -228,7 +233,6 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
     }
 }
 
-#[cold]
 fn cut(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
     let end = (0..=limit).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     match text {
@@ -243,12 +247,17 @@ fn cut(text: Cow<'_, str>, limit: usize) -> Cow<'_, str> {
 /// Bytes from the wire; what is not UTF-8 becomes U+FFFD. Most of it is ASCII, which is found several times as fast.
 #[inline]
 pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
-    if bytes.is_ascii() {
-        #[expect(unsafe_code, reason = "the standard library has no such conversion yet that is stable")]
-        // SAFETY: bytes below 128 are UTF-8 (RFC 3629 §3), and all of them are.
-        return Cow::Borrowed(unsafe { std::str::from_utf8_unchecked(bytes) });
+    ascii(bytes).map_or_else(|| other_than_ascii(bytes), Cow::Borrowed)
+}
+
+#[inline]
+fn ascii(bytes: &[u8]) -> Option<&str> {
+    if !bytes.is_ascii() {
+        return None;
     }
-    other_than_ascii(bytes)
+    #[expect(unsafe_code, reason = "the standard library has no such conversion yet that is stable")]
+    // SAFETY: bytes below 128 are UTF-8 (RFC 3629 §3), and all of them are.
+    Some(unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
 #[cold]
@@ -296,7 +305,7 @@ impl AddressText {
     }
 
     pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(self.bytes.get(..self.length).unwrap_or_default()).unwrap_or_default()
+        self.bytes.get(..self.length).and_then(ascii).unwrap_or_default()
     }
 }
 

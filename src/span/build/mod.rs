@@ -69,7 +69,9 @@ pub(super) struct Reading<'a> {
     pub(super) kind: SpanKind,
     route: Option<&'a str>,
     pub(super) method: Cow<'a, str>,
-    pub(super) target: Target<'a>,
+    /// Whether its method is reported by its own name.
+    is_known: bool,
+    pub(super) target: &'a Target<'a>,
     pub(super) error: Option<Cow<'a, str>>,
 }
 
@@ -136,7 +138,7 @@ impl SpanBuilder {
         }
         let route = self.settings.routes.of(&target.path);
         for kind in sides {
-            let Some(draft) = self.draft(exchange, &ends, *kind, target.clone(), route) else {
+            let Some(draft) = self.draft(exchange, &ends, *kind, &target, route) else {
                 return Made::SampledOut;
             };
             take(&draft);
@@ -150,7 +152,7 @@ impl SpanBuilder {
         exchange: &'a Exchange,
         ends: &'a Ends,
         kind: SpanKind,
-        target: Target<'a>,
+        target: &'a Target<'a>,
         route: Option<&'a str>,
     ) -> Option<Draft<'a>> {
         let head = &exchange.request.head;
@@ -161,6 +163,7 @@ impl SpanBuilder {
             exchange,
             ends,
             kind,
+            is_known: self.is_known(head.method()),
             method: lossy(head.method()),
             route,
             target,
@@ -178,7 +181,7 @@ impl SpanBuilder {
             _ => without_thresholds(caller.trace_state),
         });
         let span = Span {
-            name: self.name(&reading),
+            name: name(&reading),
             kind,
             trace_id,
             span_id: span_id(exchange.id, kind),
@@ -197,15 +200,6 @@ impl SpanBuilder {
             in_transit: ends.is_in_transit(),
         };
         Some(Draft::new(span, Source { builder: self, reading, rate }))
-    }
-
-    /// `{method}`, and the route if there is one; never the path.
-    fn name<'a>(&self, reading: &Reading<'a>) -> Cow<'a, str> {
-        let method = if self.is_known(&reading.method) { reading.method.clone() } else { Cow::Borrowed("HTTP") };
-        match reading.route {
-            Some(route) => Cow::Owned(format!("{method} {route}")),
-            None => method,
-        }
     }
 
     /// The most telling attributes come first: a low limit on their number keeps them.
@@ -248,7 +242,7 @@ impl SpanBuilder {
     }
 
     fn add_http<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, reading: &Reading<'a>) {
-        if self.is_known(&reading.method) {
+        if reading.is_known {
             list.shared(semconv::HTTP_REQUEST_METHOD, &reading.method);
         } else {
             list.text(semconv::HTTP_REQUEST_METHOD, "_OTHER");
@@ -265,7 +259,7 @@ impl SpanBuilder {
             let key = if reading.kind == SpanKind::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
             list.text(key, route);
         }
-        list.passing(semconv::EXCHANGE_ID, &lossy(&exchange_id(reading.exchange.id)));
+        list.passing(semconv::EXCHANGE_ID, &lossy(exchange_id(reading.exchange.id).as_flattened()));
         if reading.exchange.incomplete {
             list.bool(semconv::CAPTURE_INCOMPLETE, true);
         }
@@ -279,9 +273,9 @@ impl SpanBuilder {
     ) {
         let Reading { exchange, kind, target, .. } = reading;
         let settings = &self.settings;
-        let immediate = target.scheme.clone().unwrap_or(Cow::Borrowed("http"));
+        let immediate = target.scheme.as_deref().unwrap_or("http");
         let port = match &target.host {
-            Some(_) => target.port.or_else(|| default_port(&immediate)),
+            Some(_) => target.port.or_else(|| default_port(immediate)),
             None => Some(sockets.server.port()),
         };
         if settings.include_url {
@@ -297,12 +291,12 @@ impl SpanBuilder {
             if *kind == SpanKind::Client {
                 let address = sockets::text(sockets.server);
                 let host = target.host.as_deref().unwrap_or(address.as_str());
-                list.text(semconv::URL_FULL, target.full(&immediate, host, settings.include_query));
+                list.text(semconv::URL_FULL, target.full(immediate, host, settings.include_query));
             }
         }
         if *kind == SpanKind::Server {
-            let scheme = forwarded::scheme(&exchange.request.head).map_or(immediate, Cow::Owned);
-            list.text(semconv::URL_SCHEME, scheme);
+            let scheme = forwarded::scheme(&exchange.request.head);
+            list.passing(semconv::URL_SCHEME, scheme.as_deref().unwrap_or(immediate));
         }
         match &target.host {
             Some(host) => list.shared(semconv::SERVER_ADDRESS, host),
@@ -348,8 +342,8 @@ impl SpanBuilder {
         }
     }
 
-    fn is_known(&self, method: &str) -> bool {
-        self.settings.known_methods.iter().any(|known| known == method)
+    fn is_known(&self, method: &[u8]) -> bool {
+        self.settings.known_methods.iter().any(|known| known.as_bytes() == method)
     }
 }
 
@@ -371,6 +365,15 @@ impl HeaderKeys {
 
     fn field(&self) -> FieldName<'_> {
         FieldName::coded(&self.name, self.code)
+    }
+}
+
+/// `{method}`, and the route if there is one; never the path.
+fn name<'a>(reading: &Reading<'a>) -> Cow<'a, str> {
+    let method = if reading.is_known { reading.method.clone() } else { Cow::Borrowed("HTTP") };
+    match reading.route {
+        Some(route) => Cow::Owned(format!("{method} {route}")),
+        None => method,
     }
 }
 
@@ -447,14 +450,28 @@ fn not_zero<const N: usize>(mut id: [u8; N]) -> [u8; N] {
     id
 }
 
-/// `K[0..8]` in hexadecimal.
-fn exchange_id(id: ExchangeId) -> [u8; 16] {
-    let nibbles = id.0.iter().take(8).flat_map(|byte| [byte >> 4, byte & 15]);
-    let mut digits = [0; 16];
-    for (digit, nibble) in digits.iter_mut().zip(nibbles) {
-        *digit = if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
+/// `K[0..8]` in hexadecimal: two digits a byte.
+fn exchange_id(id: ExchangeId) -> [[u8; 2]; 8] {
+    let mut digits = [[0; 2]; 8];
+    for (digits, byte) in digits.iter_mut().zip(id.0) {
+        *digits = HEXADECIMAL.get(usize::from(byte)).copied().unwrap_or_default();
     }
     digits
+}
+
+/// The digits of each byte.
+const HEXADECIMAL: [[u8; 2]; 256] = {
+    let mut digits = [[0; 2]; 256];
+    let (mut left, mut byte) = (digits.as_mut_slice(), 0_u8);
+    while let [place, rest @ ..] = left {
+        *place = [digit(byte >> 4), digit(byte & 15)];
+        (left, byte) = (rest, byte.wrapping_add(1));
+    }
+    digits
+};
+
+const fn digit(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }
 }
 
 #[cfg(test)]
