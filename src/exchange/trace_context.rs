@@ -47,6 +47,9 @@ impl<'a> TraceContext<'a> {
 
 /// W3C Trace Context, level 1 §3.2: `version "-" trace-id "-" parent-id "-" trace-flags`.
 fn w3c(head: &RequestHead) -> Option<TraceContext<'_>> {
+    if head.lacks(TRACEPARENT) {
+        return None;
+    }
     let mut lines = head.lines(TRACEPARENT);
     let value = lines.next()?;
     if lines.next().is_some() {

@@ -73,10 +73,18 @@ impl RequestHead {
         Headers::of(self.section())
     }
 
+    /// Whether no header line has this name: told at once where few lines are kept.
+    #[inline]
+    pub fn lacks(&self, name: FieldName<'_>) -> bool {
+        self.lines.lacks(self.section(), name.code())
+    }
+
     /// Value of the first header line with this name, compared without case, without surrounding space.
     #[inline]
     pub fn header<'n>(&self, name: impl Into<FieldName<'n>>) -> Option<&[u8]> {
-        self.lines(name).next()
+        let name = name.into();
+        // What is looked up is mostly not there.
+        if self.lacks(name) { None } else { self.lines(name).next() }
     }
 
     /// Values of all header lines with this name, likewise.
@@ -145,10 +153,18 @@ impl ResponseHead {
         Headers::of(self.section())
     }
 
+    /// Whether no header line has this name: told at once where few lines are kept.
+    #[inline]
+    pub fn lacks(&self, name: FieldName<'_>) -> bool {
+        self.lines.lacks(self.section(), name.code())
+    }
+
     /// Value of the first header line with this name, compared without case, without surrounding space.
     #[inline]
     pub fn header<'n>(&self, name: impl Into<FieldName<'n>>) -> Option<&[u8]> {
-        self.lines(name).next()
+        let name = name.into();
+        // What is looked up is mostly not there.
+        if self.lacks(name) { None } else { self.lines(name).next() }
     }
 
     /// Values of all header lines with this name, likewise.

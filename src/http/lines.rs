@@ -102,6 +102,12 @@ impl LineIndex {
         Values { index: self, next, section, name, rest }
     }
 
+    /// Whether no line of `section` has the name of this code.
+    #[inline]
+    pub(super) fn lacks(&self, section: &[u8], code: FieldCode) -> bool {
+        code != FieldCode::ANY && self.present & code.bit() == 0 && self.rest as usize >= section.len()
+    }
+
     /// The first line from `from` on that may have the name of this code.
     #[inline]
     fn find(&self, from: usize, code: FieldCode) -> Option<usize> {
@@ -123,14 +129,17 @@ impl LineIndex {
         section.get(start(place)..after).unwrap_or_default()
     }
 
-    /// The value of a line, if `name` is its name.
+    /// The value of a line, if its code tells that `name` is its name.
     #[inline]
+    fn known_value<'a>(&self, place: usize, section: &'a [u8], name: FieldName<'_>) -> Option<&'a [u8]> {
+        let (code, margins) = (self.codes.get(place)?, self.margins.get(place)?);
+        (code.is_exact() && *code == name.code()).then(|| margins.within(self.line(place, section)))
+    }
+
+    /// The value of a line, if `name` is its name.
     fn value<'a>(&self, place: usize, section: &'a [u8], name: FieldName<'_>) -> Option<&'a [u8]> {
-        let line = self.line(place, section);
-        match (self.codes.get(place), self.margins.get(place)) {
-            (Some(code), Some(margins)) if code.is_exact() && *code == name.code() => Some(margins.within(line)),
-            _ => value_of(line, name.text().as_bytes()),
-        }
+        let known = self.known_value(place, section, name);
+        known.or_else(|| value_of(self.line(place, section), name.text().as_bytes()))
     }
 }
 
@@ -151,11 +160,19 @@ impl<'a> Iterator for Values<'a, '_> {
     fn next(&mut self) -> Option<&'a [u8]> {
         // What is looked up is mostly not there.
         let is_over = self.next >= usize::from(self.index.count) && self.rest.rest.is_empty();
-        if is_over { None } else { self.look_on() }
+        if is_over { None } else { self.known().or_else(|| self.look_on()) }
     }
 }
 
 impl<'a> Values<'a, '_> {
+    /// The next one, where the next line that may have the name is known to have it: mostly so.
+    fn known(&mut self) -> Option<&'a [u8]> {
+        let place = self.index.find(self.next, self.name.code())?;
+        let value = self.index.known_value(place, self.section, self.name)?;
+        self.next = place + 1;
+        Some(value)
+    }
+
     fn look_on(&mut self) -> Option<&'a [u8]> {
         while let Some(place) = self.index.find(self.next, self.name.code()) {
             self.next = place + 1;
@@ -249,6 +266,7 @@ mod tests {
                 let is_it = |found: &[u8]| found.eq_ignore_ascii_case(name.as_bytes());
                 let all = Headers::of(section).filter(|(found, _)| is_it(found)).map(|(_, value)| value);
                 let all: Vec<&[u8]> = all.collect();
+                prop_assert!(all.is_empty() || !index.lacks(section, FieldName::from(*name).code()));
                 prop_assert_eq!(index.values(section, (*name).into()).collect::<Vec<_>>(), all);
             }
             let is_continued = |line: &str| line.starts_with([' ', '\t']);

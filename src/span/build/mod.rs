@@ -313,16 +313,20 @@ impl SpanBuilder {
     fn add_headers<'a, S: AttributeSink<'a>>(&'a self, list: &mut Attributes<'_, S>, reading: &Reading<'a>) {
         let request = &reading.exchange.request.head;
         for keys in &self.headers {
-            let mut values = request.lines(keys.field());
-            let first = values.next();
-            if keys.is_agent
-                && reading.kind == SpanKind::Server
-                && let Some(value) = first
-            {
-                list.bytes(semconv::USER_AGENT_ORIGINAL, value);
+            if !request.lacks(keys.field()) {
+                let mut values = request.lines(keys.field());
+                let first = values.next();
+                if keys.is_agent
+                    && reading.kind == SpanKind::Server
+                    && let Some(value) = first
+                {
+                    list.bytes(semconv::USER_AGENT_ORIGINAL, value);
+                }
+                self.add_header(list, &keys.request, keys, first.into_iter().chain(values));
             }
-            self.add_header(list, &keys.request, keys, first.into_iter().chain(values));
-            if let Some(ResponsePart { head, .. }) = &reading.exchange.response {
+            if let Some(ResponsePart { head, .. }) = &reading.exchange.response
+                && !head.lacks(keys.field())
+            {
                 self.add_header(list, &keys.response, keys, head.lines(keys.field()));
             }
         }
