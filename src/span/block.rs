@@ -35,20 +35,27 @@ impl BlockKey {
     const WORDS: usize = 10;
 
     /// Of an exchange's sockets: as its client's side has them, as the side has them that the span is of.
-    pub(super) fn of_sockets(all: bool, kind: SpanKind, sockets: [SocketAddr; 4]) -> Self {
-        let number = |address: IpAddr| match address {
+    #[inline]
+    pub(super) fn of_sockets(all: bool, kind: SpanKind, sockets: [&SocketAddr; 4]) -> Self {
+        let which = Block::Sockets { all }.number() | (kind as u64) << 8;
+        if let [SocketAddr::V4(a), SocketAddr::V4(b), SocketAddr::V4(c), SocketAddr::V4(d)] = sockets {
+            let [a, b, c, d] = [a, b, c, d].map(|socket| u64::from(socket.ip().to_bits()) << 16 | u64::from(socket.port()));
+            return Self([which, a, b, c, d, 0, 0, 0, 0, 0]);
+        }
+        Self::of_long_sockets(which, sockets)
+    }
+
+    /// Of sockets with an IPv6 address.
+    #[inline(never)]
+    fn of_long_sockets(which: u64, sockets: [&SocketAddr; 4]) -> Self {
+        let number = |socket: &SocketAddr| match socket.ip() {
             IpAddr::V4(address) => u128::from(address.to_bits()),
             IpAddr::V6(address) => address.to_bits(),
         };
         let families = sockets.iter().fold(0, |all, socket| all << 1 | u64::from(socket.is_ipv6()));
         let ports = sockets.iter().fold(0, |all, socket| all << 16 | u64::from(socket.port()));
-        let which = Block::Sockets { all }.number() | (kind as u64) << 8 | families << 16;
-        let addresses = sockets.map(|socket| halves(number(socket.ip())));
-        let mut words = [which, ports, 0, 0, 0, 0, 0, 0, 0, 0];
-        for (word, half) in words.iter_mut().skip(2).zip(addresses.as_flattened()) {
-            *word = *half;
-        }
-        Self(words)
+        let [[a, low], [b, c], [d, e], [f, g]] = sockets.map(|socket| halves(number(socket)));
+        Self([which | families << 16, ports, low, c, e, a, b, d, f, g])
     }
 
     /// Of an end: of who is there.
@@ -72,10 +79,10 @@ impl BlockKey {
         self
     }
 
-    /// A number below 2⁶⁴, about the same chance for each.
+    /// A number below 2⁶⁴, about the same chance for each. The first words are enough to tell most keys apart.
     pub fn hash(&self) -> u64 {
         const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-        self.0.iter().fold(0_u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(MIX))
+        self.0.iter().take(5).fold(0_u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(MIX))
     }
 }
 
@@ -84,7 +91,7 @@ impl BlockKey {
     /// One of many that differ.
     pub(crate) fn numbered(number: u32) -> Self {
         let socket = SocketAddr::from((number.to_be_bytes(), 80));
-        Self::of_sockets(true, SpanKind::Server, [socket; 4])
+        Self::of_sockets(true, SpanKind::Server, [&socket; 4])
     }
 }
 

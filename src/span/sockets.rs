@@ -7,33 +7,34 @@ use super::{BlockKey, Held, Layout, SpanKind, semconv};
 use crate::exchange::Exchange;
 
 /// The sockets of an exchange.
-pub(super) struct Sockets {
+pub(super) struct Sockets<'a> {
     kind: SpanKind,
-    pub(super) client: SocketAddr,
-    pub(super) server: SocketAddr,
+    pub(super) client: &'a SocketAddr,
+    pub(super) server: &'a SocketAddr,
     /// Of the side that the span is of: the other end, its own.
-    peer: SocketAddr,
-    own: SocketAddr,
+    peer: &'a SocketAddr,
+    own: &'a SocketAddr,
 }
 
-impl Sockets {
-    pub(super) fn of(exchange: &Exchange, kind: SpanKind) -> Self {
-        let (client, server) = (exchange.client, exchange.server);
+impl<'a> Sockets<'a> {
+    pub(super) fn of(exchange: &'a Exchange, kind: SpanKind) -> Self {
+        let (client, server) = (&exchange.client, &exchange.server);
         let (peer, own) = match (kind, &exchange.translated) {
-            (SpanKind::Server, Some(there)) => (there.client, there.server),
+            (SpanKind::Server, Some(there)) => (&there.client, &there.server),
             (SpanKind::Server, None) => (client, server),
             (SpanKind::Client, _) => (server, client),
         };
         Self { kind, client, server, peer, own }
     }
 
-    pub(super) fn add<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, layout: Layout) {
+    pub(super) fn add<'s, S: AttributeSink<'s>>(&self, list: &mut Attributes<'_, S>, layout: Layout) {
         let all = layout == Layout::Agent;
         let key = BlockKey::of_sockets(all, self.kind, [self.client, self.server, self.peer, self.own]);
         list.block(key, Held::default, |list| self.add_each(list, all));
     }
 
-    fn add_each<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, all: bool) {
+    #[cold]
+    fn add_each<'s, S: AttributeSink<'s>>(&self, list: &mut Attributes<'_, S>, all: bool) {
         if all {
             list.address(semconv::SOURCE_ADDRESS, &text(self.client));
             list.int(semconv::SOURCE_PORT, self.client.port());
@@ -51,6 +52,6 @@ impl Sockets {
 }
 
 /// The address of a socket; an IPv4 address that is mapped to IPv6 is one.
-pub(super) fn text(socket: SocketAddr) -> AddressText {
+pub(super) fn text(socket: &SocketAddr) -> AddressText {
     AddressText::of(socket.ip().to_canonical())
 }

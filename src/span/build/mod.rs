@@ -269,7 +269,7 @@ impl SpanBuilder {
         &self,
         list: &mut Attributes<'_, S>,
         reading: &Reading<'a>,
-        sockets: &Sockets,
+        sockets: &Sockets<'_>,
     ) {
         let Reading { exchange, kind, target, .. } = reading;
         let settings = &self.settings;
@@ -396,7 +396,7 @@ fn error_type(exchange: &Exchange, kind: SpanKind) -> Option<Cow<'static, str>> 
     is_error.then(|| Cow::Owned(status.to_string()))
 }
 
-fn add_client<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: &'a Exchange, sockets: &Sockets) {
+fn add_client<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: &'a Exchange, sockets: &Sockets<'_>) {
     if let Some((address, port)) = forwarded::client(&exchange.request.head) {
         list.text(semconv::CLIENT_ADDRESS, address);
         if let Some(port) = port {
