@@ -32,6 +32,11 @@ pub trait EndpointLookup {
 
     /// Whether `endpoint` is on this node.
     fn is_here(&self, endpoint: &Endpoint) -> bool;
+
+    /// Whether it may know anything at all.
+    fn knows_any(&self) -> bool {
+        true
+    }
 }
 
 /// What stands at one end of an exchange.

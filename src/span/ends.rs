@@ -48,6 +48,9 @@ pub enum Layout {
 impl Ends {
     /// Looks both ends up.
     pub fn of(exchange: &Exchange, local: &dyn LocalAddresses, names: &dyn EndpointLookup) -> Self {
+        if !names.knows_any() {
+            return Self::without_names(exchange, local);
+        }
         let at = exchange.start();
         let client = End::find(exchange.client, at, local, names);
         let server = Self::server(exchange, at, local, names);
@@ -62,6 +65,15 @@ impl Ends {
         let client_is_reported_elsewhere =
             !client.is_here && (places_are_known && is_reported || local.is_reported_elsewhere(exchange.client.ip()));
         Self { client, server, places_are_known, client_is_reported_elsewhere }
+    }
+
+    fn without_names(exchange: &Exchange, local: &dyn LocalAddresses) -> Self {
+        let (asked, answering) = (exchange.server, exchange.at_server().1);
+        let end = |socket: SocketAddr, is_here: bool| End { socket, endpoint: None, service: None, node: None, is_here };
+        let client = end(exchange.client, local.is_local(exchange.client.ip()));
+        let server = end(answering, local.is_local(answering.ip()) || local.is_local(asked.ip()));
+        let client_is_reported_elsewhere = !client.is_here && local.is_reported_elsewhere(exchange.client.ip());
+        Self { client, server, places_are_known: false, client_is_reported_elsewhere }
     }
 
     fn server(exchange: &Exchange, at: Timestamp, local: &dyn LocalAddresses, names: &dyn EndpointLookup) -> End {
@@ -170,6 +182,10 @@ impl EndpointLookup for NoNames {
     }
 
     fn is_here(&self, _: &Endpoint) -> bool {
+        false
+    }
+
+    fn knows_any(&self) -> bool {
         false
     }
 }
