@@ -104,9 +104,8 @@ impl Selection {
             return Some(LeftOut::Telemetry);
         }
         reasons.iter().copied().find(|reason| {
-            let included = self.include.has(*reason, exchange, ends, path);
-            let excluded = self.exclude.has(*reason, exchange, ends, path);
-            included == Some(false) || excluded == Some(true)
+            self.include.names_any(*reason) && !self.include.has(*reason, exchange, ends, path)
+                || self.exclude.names_any(*reason) && self.exclude.has(*reason, exchange, ends, path)
         })
     }
 }
@@ -124,24 +123,34 @@ impl Traits {
         }
     }
 
-    /// Whether the exchange has one of a list; `None` when the list is empty.
-    fn has(&self, list: LeftOut, exchange: &Exchange, ends: &Ends, path: &str) -> Option<bool> {
+    /// Whether the exchange has one of a list.
+    fn has(&self, list: LeftOut, exchange: &Exchange, ends: &Ends, path: &str) -> bool {
         match list {
             LeftOut::Namespace => {
-                any(&self.namespaces, |namespace| ends.pods().any(|pod| namespace.matches(&pod.template.namespace)))
+                let is_in = |wanted: &WildMatch| ends.pods().any(|pod| wanted.matches(&pod.template.namespace));
+                self.namespaces.iter().any(is_in)
             }
-            LeftOut::PodLabel => any(&self.pod_labels, |label| ends.pods().any(|pod| has_label(pod, label))),
-            LeftOut::Port => any(&self.ports, |port| {
-                [exchange.server, exchange.at_server().1].iter().any(|server| server.port() == *port)
-            }),
-            LeftOut::Path => any(&self.paths, |wanted| wanted.matches(path)),
+            LeftOut::PodLabel => self.pod_labels.iter().any(|label| ends.pods().any(|pod| has_label(pod, label))),
+            LeftOut::Port => {
+                let servers = [exchange.server, exchange.at_server().1];
+                self.ports.iter().any(|port| servers.iter().any(|server| server.port() == *port))
+            }
+            LeftOut::Path => self.paths.iter().any(|wanted| wanted.matches(path)),
             LeftOut::UserAgent => {
-                let agent = || exchange.request.head.header(USER_AGENT).map(lossy);
-                any(&self.user_agents, |wanted| agent().is_some_and(|agent| wanted.matches(&agent)))
+                let is_like = |agent: &[u8]| self.user_agents.iter().any(|wanted| is_like(wanted, agent));
+                exchange.request.head.header(USER_AGENT).is_some_and(is_like)
             }
-            LeftOut::Annotation | LeftOut::Telemetry => None,
+            LeftOut::Annotation | LeftOut::Telemetry => false,
         }
     }
+}
+
+/// Whether `text` is like `wanted`. Mostly its first byte tells that it is not.
+fn is_like(wanted: &WildMatch, text: &[u8]) -> bool {
+    let first = wanted.pattern_chars().first().and_then(|first| u8::try_from(*first).ok());
+    let is_exact = |first: &u8| first.is_ascii_alphanumeric() && !wanted.is_case_insensitive();
+    let is_other = first.filter(is_exact).is_some_and(|first| text.first() != Some(&first));
+    !is_other && wanted.matches(&lossy(text))
 }
 
 /// Whether it is a request of OTLP/HTTP (OTLP specification, "OTLP/HTTP Request"): below any base path.
@@ -162,10 +171,22 @@ fn is_own(exchange: &Exchange) -> bool {
     exchange.request.head.header(USER_AGENT).is_some_and(|agent| agent.starts_with(b"network-agent/"))
 }
 
-fn any<T>(list: &[T], is: impl Fn(&T) -> bool) -> Option<bool> {
-    (!list.is_empty()).then(|| list.iter().any(is))
-}
-
 fn has_label(pod: &Pod, (key, value): &(String, Option<String>)) -> bool {
     pod.label(key).is_some_and(|found| value.as_deref().is_none_or(|value| value == found))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_first_byte_decides_only_what_the_pattern_decides() {
+        for pattern in ["", "*", "?", "a", "a*", "*a", "?a", "A*", "é*", "-a", "\u{fffd}*"] {
+            for text in [&b""[..], b"a", b"ab", b"ba", b"A", "é".as_bytes(), b"\xff", b"\xffa", b"-a"] {
+                for wanted in [WildMatch::new(pattern), WildMatch::new_case_insensitive(pattern)] {
+                    assert_eq!(is_like(&wanted, text), wanted.matches(&lossy(text)), "{pattern} {text:?}");
+                }
+            }
+        }
+    }
 }

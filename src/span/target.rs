@@ -68,10 +68,9 @@ impl<'a> Target<'a> {
     }
 
     fn new(scheme: Option<&'a [u8]>, authority: &'a [u8], rest: &'a [u8]) -> Self {
-        let rest = split_at(rest, b'#').map_or(rest, |(before, _)| before);
-        let (path, query) = split_at(rest, b'?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        let (path, query) = path_and_query(rest);
         let path = if path.is_empty() && scheme.is_some() { b"/" } else { path };
-        let (authority, has_userinfo) = match authority.iter().rposition(|byte| *byte == b'@') {
+        let (authority, has_userinfo) = match memchr::memrchr(b'@', authority) {
             Some(at) => (authority.get(at + 1..).unwrap_or_default(), true),
             None => (authority, false),
         };
@@ -112,6 +111,15 @@ pub(super) fn host_and_port(authority: &[u8]) -> (&[u8], Option<u16>) {
 
 fn port(digits: &[u8]) -> Option<u16> {
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// Without the fragment.
+fn path_and_query(rest: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let Some((path, behind)) = memchr::memchr2(b'?', b'#', rest).and_then(|end| rest.split_at_checked(end)) else {
+        return (rest, None);
+    };
+    let query = behind.strip_prefix(b"?");
+    (path, query.map(|query| split_at(query, b'#').map_or(query, |(before, _)| before)))
 }
 
 /// RFC 3986 §3.1.
