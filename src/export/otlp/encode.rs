@@ -86,17 +86,14 @@ impl SpanEncoder {
 
 fn encode_fields(draft: &Draft<'_>, out: &mut Scratch, memory: &mut Memory) {
     let span = draft.span();
-    out.put(&[delimited_key(1), 16]);
-    out.put(&span.trace_id);
-    out.put(&[delimited_key(2), 8]);
-    out.put(&span.span_id);
+    out.reserve();
+    out.put_all([&[delimited_key(1), 16], &span.trace_id, &[delimited_key(2), 8], &span.span_id]);
     text_field(3, &span.trace_state, out);
     if let Some(parent) = &span.parent {
-        out.put(&[delimited_key(4), 8]);
-        out.put(parent);
+        out.put_all([&[delimited_key(4), 8], parent]);
     }
     text_field(5, &span.name, out);
-    out.put(&[6 << 3 | WireType::Varint as u8, span.kind as u8]);
+    out.put_all([&[6 << 3 | WireType::Varint as u8, span.kind as u8]]);
     time(7, span.start.as_nanos(), out);
     time(8, span.end.as_nanos(), out);
     let dropped_attributes = draft.attributes(&mut KeyValues::<9> { out, memory: Some(memory) });
@@ -110,7 +107,7 @@ fn encode_fields(draft: &Draft<'_>, out: &mut Scratch, memory: &mut Memory) {
     if span.flags != 0 {
         // Field 16, whose key is the first of two bytes.
         let [a, b, c, d] = span.flags.to_le_bytes();
-        out.put(&[0x80 | WireType::ThirtyTwoBit as u8, 1, a, b, c, d]);
+        out.put_all([&[0x80 | WireType::ThirtyTwoBit as u8, 1, a, b, c, d]]);
     }
 }
 
@@ -123,8 +120,7 @@ fn text_field(tag: u8, text: &str, out: &mut Scratch) {
 #[inline]
 fn time(tag: u8, nanos: u64, out: &mut Scratch) {
     if nanos != 0 {
-        out.put(&[tag << 3 | WireType::SixtyFourBit as u8]);
-        out.put(&nanos.to_le_bytes());
+        out.put_all([&[tag << 3 | WireType::SixtyFourBit as u8], &nanos.to_le_bytes()]);
     }
 }
 

@@ -33,17 +33,6 @@ impl Scratch {
         }
     }
 
-    /// The next `count` bytes, to be written.
-    #[inline(always)]
-    pub(super) fn room(&mut self, count: usize) -> &mut [u8] {
-        let end = self.length + count;
-        if end > self.bytes.len() {
-            self.grow(end);
-        }
-        let start = std::mem::replace(&mut self.length, end);
-        self.bytes.get_mut(start..end).unwrap_or_default()
-    }
-
     #[cold]
     fn grow(&mut self, end: usize) {
         self.bytes.resize(end + Self::STEP, 0);
@@ -59,16 +48,42 @@ impl Scratch {
     }
 
     /// Makes room to store ahead.
+    #[inline]
     pub(super) fn reserve(&mut self) {
         if self.bytes.len() - self.length < Self::AHEAD {
-            self.grow(self.length);
+            self.grow(self.length + Self::AHEAD);
         }
     }
 
     /// Appends `bytes`.
-    #[inline(always)]
+    #[inline]
     pub(super) fn put(&mut self, bytes: &[u8]) {
-        self.room(bytes.len()).copy_from_slice(bytes);
+        let end = self.length + bytes.len();
+        if end > self.bytes.len() {
+            self.grow(end);
+        }
+        if let Some(place) = self.bytes.get_mut(self.length..end) {
+            place.copy_from_slice(bytes);
+            self.length = end;
+        }
+    }
+
+    /// Appends one behind the other, with one look at the room for them where they are short.
+    #[inline(always)]
+    pub(super) fn put_all<const N: usize>(&mut self, pieces: [&[u8]; N]) {
+        let count = pieces.iter().map(|piece| piece.len()).sum();
+        if count <= Self::AHEAD
+            && let Some(ahead) = self.ahead(count)
+        {
+            let mut left = ahead.as_mut_slice();
+            for piece in pieces {
+                let Some((place, rest)) = left.split_at_mut_checked(piece.len()) else { return };
+                place.copy_from_slice(piece);
+                left = rest;
+            }
+        } else {
+            pieces.into_iter().for_each(|piece| self.put(piece));
+        }
     }
 
     /// Appends a varint.
@@ -95,8 +110,12 @@ impl Scratch {
     /// Appends a length-delimited field.
     #[inline]
     pub(super) fn delimited(&mut self, tag: u8, bytes: &[u8]) {
-        self.begin(tag, bytes.len());
-        self.put(bytes);
+        if let Ok(length @ ..0x80) = u8::try_from(bytes.len()) {
+            self.put_all([&[tag << 3 | WireType::LengthDelimited as u8, length], bytes]);
+        } else {
+            self.begin(tag, bytes.len());
+            self.put(bytes);
+        }
     }
 }
 
