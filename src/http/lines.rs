@@ -262,12 +262,12 @@ mod tests {
             let section = text.as_bytes();
             let index = KeptLines::of(section, None).behind(b"", section).1;
             let present = lines.get(pick).map_or(name.as_str(), |(name, ..)| name.trim());
-            for name in [&name, present, &present.to_ascii_uppercase()] {
+            for name in [name.as_str(), present, &present.to_ascii_uppercase()] {
                 let is_it = |found: &[u8]| found.eq_ignore_ascii_case(name.as_bytes());
                 let all = Headers::of(section).filter(|(found, _)| is_it(found)).map(|(_, value)| value);
                 let all: Vec<&[u8]> = all.collect();
-                prop_assert!(all.is_empty() || !index.lacks(section, FieldName::from(*name).code()));
-                prop_assert_eq!(index.values(section, (*name).into()).collect::<Vec<_>>(), all);
+                prop_assert!(all.is_empty() || !index.lacks(section, FieldName::from(name).code()));
+                prop_assert_eq!(index.values(section, name.into()).collect::<Vec<_>>(), all);
             }
             let is_continued = |line: &str| line.starts_with([' ', '\t']);
             prop_assert_eq!(folds(section), text.lines().skip(1).any(is_continued));

@@ -146,22 +146,21 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
         }
     }
 
-    /// Bytes from the wire; what is not UTF-8 becomes U+FFFD.
-    pub(super) fn bytes(&mut self, key: &'a Key, bytes: &'a [u8]) {
-        self.text(key, lossy(bytes));
-    }
-
-    /// A list; nothing where there is nothing in it.
-    pub(super) fn texts(&mut self, key: &'a Key, mut texts: impl Iterator<Item = Cow<'a, str>>) {
-        let Some(first) = texts.next() else { return };
+    /// A list.
+    pub(super) fn texts(
+        &mut self,
+        key: &'a Key,
+        first: Cow<'a, str>,
+        mut further: impl Iterator<Item = Cow<'a, str>>,
+    ) {
         if !self.has_room() {
             return;
         }
         let first = self.cut(first);
-        match texts.next() {
+        match further.next() {
             None => self.sink.only(key, &first),
             Some(second) => {
-                let further = std::iter::once(second).chain(texts).map(|text| self.cut(text));
+                let further = std::iter::once(second).chain(further).map(|text| self.cut(text));
                 self.sink.texts(key, std::iter::once(first).chain(further).collect());
             }
         }

@@ -151,15 +151,18 @@ pub(super) fn scope_fields(identity: &[Attribute<'_>]) -> Vec<u8> {
     fields
 }
 
-/// Key and length of a length-delimited field. Most are one byte each, and written as such.
+/// Key and length of a length-delimited field. Keys mostly are one byte, and lengths one or two; these are written as such.
 #[inline]
 pub(super) fn delimited(tag: u32, length: usize, buffer: &mut Vec<u8>) {
     let key = (tag << 3) | WireType::LengthDelimited as u32;
-    if let (Ok(key @ ..0x80), Ok(length @ ..0x80)) = (u8::try_from(key), u8::try_from(length)) {
-        buffer.extend_from_slice(&[key, length]);
-    } else {
-        encode_varint(u64::from(key), buffer);
-        encode_varint(length as u64, buffer);
+    let [low, high, ..] = length.to_le_bytes();
+    match (u8::try_from(key), length) {
+        (Ok(key @ ..0x80), ..0x80) => buffer.extend_from_slice(&[key, low]),
+        (Ok(key @ ..0x80), ..0x4000) => buffer.extend_from_slice(&[key, low | 0x80, high << 1 | low >> 7]),
+        _ => {
+            encode_varint(u64::from(key), buffer);
+            encode_varint(length as u64, buffer);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ const DOUBLE: u8 = 4 << 3 | WireType::SixtyFourBit as u8;
 /// Likewise of `AnyValue.array_value`.
 const ARRAY: u8 = delimited_key(5);
 /// The first length that is a varint of two bytes.
-const SHORT: u8 = 0x80;
+const SHORT: usize = 0x80;
 /// The first number that is a varint of four bytes.
 const FOUR_BYTES: u64 = 1 << 21;
 
@@ -51,14 +51,14 @@ impl<const TAG: u8> KeyValues<'_, TAG> {
     /// Writes all that stands before the length of an `AnyValue` of `length` bytes, if all lengths are a byte each, and gives the
     /// place of that and of the value, with room behind them.
     #[inline(always)]
-    fn short(&mut self, key: &Key, length: usize) -> Option<(u8, &mut [u8; SHORT as usize])> {
+    fn short(&mut self, key: &Key, length: usize) -> Option<(u8, &mut [u8; SHORT])> {
         let (padded, key_length) = key.padded();
         // Where all together are short, so is each.
-        let (Ok(together @ ..SHORT), Ok(length)) =
-            (u8::try_from(usize::from(key_length) + length + 4), u8::try_from(length))
-        else {
+        let together = usize::from(key_length) + length + 4;
+        if together >= SHORT {
             return None;
-        };
+        }
+        let ([together, ..], [length, ..]) = (together.to_le_bytes(), length.to_le_bytes());
         let ahead = self.out.ahead(2 + usize::from(together))?;
         *ahead.first_chunk_mut()? = [delimited_key(TAG), together, delimited_key(1), key_length];
         *ahead.get_mut(4..)?.first_chunk_mut()? = *padded;

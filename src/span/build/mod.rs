@@ -138,15 +138,14 @@ impl SpanBuilder {
         }
         let route = self.settings.routes.of(&target.path);
         for kind in sides {
-            let Some(draft) = self.draft(exchange, &ends, *kind, &target, route) else {
+            if !self.draft(exchange, &ends, *kind, &target, route, take) {
                 return Made::SampledOut;
-            };
-            take(&draft);
+            }
         }
         Made::Spans(sides.len() as u64)
     }
 
-    /// The span of one side; `None` when the exchange is not sampled.
+    /// Gives the span of one side to `take`; `false` when the exchange is not sampled.
     fn draft<'a>(
         &'a self,
         exchange: &'a Exchange,
@@ -154,11 +153,12 @@ impl SpanBuilder {
         kind: SpanKind,
         target: &'a Target<'a>,
         route: Option<&'a str>,
-    ) -> Option<Draft<'a>> {
+        take: &mut dyn FnMut(&Draft<'_>),
+    ) -> bool {
         let head = &exchange.request.head;
         let caller = TraceContext::of(head, &self.settings.propagators);
         let trace_id = caller.as_ref().map_or_else(|| trace_id(exchange.id), |caller| caller.trace_id);
-        let Decision::Keep { rate } = decide(self.settings.sampler, trace_id, caller.as_ref()) else { return None };
+        let Decision::Keep { rate } = decide(self.settings.sampler, trace_id, caller.as_ref()) else { return false };
         let reading = Reading {
             exchange,
             ends,
@@ -199,7 +199,8 @@ impl SpanBuilder {
             }),
             in_transit: ends.is_in_transit(),
         };
-        Some(Draft::new(span, Source { builder: self, reading, rate }))
+        take(&Draft::new(span, Source { builder: self, reading, rate }));
+        true
     }
 
     /// The most telling attributes come first: a low limit on their number keeps them.
@@ -314,20 +315,21 @@ impl SpanBuilder {
         let request = &reading.exchange.request.head;
         for keys in &self.headers {
             if !request.lacks(keys.field()) {
-                let mut values = request.lines(keys.field());
-                let first = values.next();
-                if keys.is_agent
-                    && reading.kind == SpanKind::Server
-                    && let Some(value) = first
-                {
-                    list.bytes(semconv::USER_AGENT_ORIGINAL, value);
+                let mut lines = request.lines(keys.field());
+                if let Some(first) = lines.next().map(lossy) {
+                    if keys.is_agent && reading.kind == SpanKind::Server {
+                        list.shared(semconv::USER_AGENT_ORIGINAL, &first);
+                    }
+                    self.add_header(list, &keys.request, keys, first, lines);
                 }
-                self.add_header(list, &keys.request, keys, first.into_iter().chain(values));
             }
             if let Some(ResponsePart { head, .. }) = &reading.exchange.response
                 && !head.lacks(keys.field())
             {
-                self.add_header(list, &keys.response, keys, head.lines(keys.field()));
+                let mut lines = head.lines(keys.field());
+                if let Some(first) = lines.next().map(lossy) {
+                    self.add_header(list, &keys.response, keys, first, lines);
+                }
             }
         }
     }
@@ -337,12 +339,13 @@ impl SpanBuilder {
         list: &mut Attributes<'_, S>,
         key: &'a Key,
         keys: &HeaderKeys,
-        values: impl Iterator<Item = &'a [u8]>,
+        first: Cow<'a, str>,
+        further: impl Iterator<Item = &'a [u8]>,
     ) {
         if keys.is_secret && !self.settings.unsafe_headers {
-            list.texts(key, values.take(1).map(|_| Cow::Borrowed(REDACTED)));
+            list.texts(key, Cow::Borrowed(REDACTED), std::iter::empty());
         } else {
-            list.texts(key, values.map(lossy));
+            list.texts(key, first, further.map(lossy));
         }
     }
 
