@@ -33,6 +33,8 @@ impl<'a> TraceContext<'a> {
     /// The context that `head` carries in the first of `formats` that is present and valid.
     pub fn of(head: &'a RequestHead, formats: &[Propagator]) -> Option<Self> {
         formats.iter().find_map(|format| match format {
+            // Mostly so.
+            Propagator::TraceContext if head.lacks(TRACEPARENT) => None,
             Propagator::TraceContext => w3c(head),
             Propagator::B3 => head.header("b3").and_then(b3_single),
             Propagator::B3Multi => b3_multi(head),
@@ -46,10 +48,8 @@ impl<'a> TraceContext<'a> {
 }
 
 /// W3C Trace Context, level 1 §3.2: `version "-" trace-id "-" parent-id "-" trace-flags`.
+#[inline(never)]
 fn w3c(head: &RequestHead) -> Option<TraceContext<'_>> {
-    if head.lacks(TRACEPARENT) {
-        return None;
-    }
     let mut lines = head.lines(TRACEPARENT);
     let value = lines.next()?;
     if lines.next().is_some() {
@@ -95,6 +95,7 @@ fn trace_state(head: &RequestHead) -> Cow<'_, str> {
 }
 
 /// `{trace id}-{span id}[-{sampling}[-{parent}]]`; a value that only says `0` or `1` names no trace.
+#[inline(never)]
 fn b3_single(value: &[u8]) -> Option<TraceContext<'static>> {
     let mut parts = value.split(|byte| *byte == b'-');
     let trace_id = b3_trace_id(parts.next()?)?;
@@ -103,6 +104,7 @@ fn b3_single(value: &[u8]) -> Option<TraceContext<'static>> {
     Some(TraceContext { trace_id, span_id, flags: u8::from(sampled), trace_state: Cow::Borrowed("") })
 }
 
+#[inline(never)]
 fn b3_multi(head: &RequestHead) -> Option<TraceContext<'static>> {
     let trace_id = b3_trace_id(head.header(X_B3_TRACE_ID)?)?;
     let span_id = not_zero(hex::<8>(&head.header(X_B3_SPAN_ID)?.to_ascii_lowercase())?)?;

@@ -84,7 +84,7 @@ impl RequestHead {
     pub fn header<'n>(&self, name: impl Into<FieldName<'n>>) -> Option<&[u8]> {
         let name = name.into();
         // What is looked up is mostly not there.
-        if self.lacks(name) { None } else { self.lines(name).next() }
+        if self.lacks(name) { None } else { self.lines.first(self.section(), name) }
     }
 
     /// Values of all header lines with this name, likewise.
@@ -164,7 +164,7 @@ impl ResponseHead {
     pub fn header<'n>(&self, name: impl Into<FieldName<'n>>) -> Option<&[u8]> {
         let name = name.into();
         // What is looked up is mostly not there.
-        if self.lacks(name) { None } else { self.lines(name).next() }
+        if self.lacks(name) { None } else { self.lines.first(self.section(), name) }
     }
 
     /// Values of all header lines with this name, likewise.

@@ -102,6 +102,12 @@ impl LineIndex {
         Values { index: self, next, section, name, rest }
     }
 
+    /// Value of the first line of `section` with this name.
+    pub(super) fn first<'a>(&'a self, section: &'a [u8], name: FieldName<'_>) -> Option<&'a [u8]> {
+        let known = self.known(0, section, name).map(|(value, _)| value);
+        known.or_else(|| self.values(section, name).next())
+    }
+
     /// Whether no line of `section` has the name of this code.
     #[inline]
     pub(super) fn lacks(&self, section: &[u8], code: FieldCode) -> bool {
@@ -119,6 +125,14 @@ impl LineIndex {
             _ => codes.iter().position(|known| *known == code || *known == FieldCode::ANY),
         };
         found.map(|found| from + found)
+    }
+
+    /// The first line from `from` on that may have this name, where its code tells that it has: mostly so. Its value, and where
+    /// the next line is.
+    #[inline]
+    fn known<'a>(&self, from: usize, section: &'a [u8], name: FieldName<'_>) -> Option<(&'a [u8], usize)> {
+        let place = self.find(from, name.code())?;
+        Some((self.known_value(place, section, name)?, place + 1))
     }
 
     /// A line with the end of it.
@@ -165,11 +179,9 @@ impl<'a> Iterator for Values<'a, '_> {
 }
 
 impl<'a> Values<'a, '_> {
-    /// The next one, where the next line that may have the name is known to have it: mostly so.
     fn known(&mut self) -> Option<&'a [u8]> {
-        let place = self.index.find(self.next, self.name.code())?;
-        let value = self.index.known_value(place, self.section, self.name)?;
-        self.next = place + 1;
+        let (value, next) = self.index.known(self.next, self.section, self.name)?;
+        self.next = next;
         Some(value)
     }
 
@@ -267,6 +279,7 @@ mod tests {
                 let all = Headers::of(section).filter(|(found, _)| is_it(found)).map(|(_, value)| value);
                 let all: Vec<&[u8]> = all.collect();
                 prop_assert!(all.is_empty() || !index.lacks(section, FieldName::from(name).code()));
+                prop_assert_eq!(index.first(section, name.into()), all.first().copied());
                 prop_assert_eq!(index.values(section, name.into()).collect::<Vec<_>>(), all);
             }
             let is_continued = |line: &str| line.starts_with([' ', '\t']);

@@ -249,14 +249,27 @@ pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     ascii(bytes).map_or_else(|| other_than_ascii(bytes), Cow::Borrowed)
 }
 
-#[inline]
+#[inline(never)]
 fn ascii(bytes: &[u8]) -> Option<&str> {
-    if !bytes.is_ascii() {
+    if !is_ascii(bytes) {
         return None;
     }
     #[expect(unsafe_code, reason = "the standard library has no such conversion yet that is stable")]
     // SAFETY: bytes below 128 are UTF-8 (RFC 3629 §3), and all of them are.
     Some(unsafe { std::str::from_utf8_unchecked(bytes) })
+}
+
+/// As the standard library has it, but faster for a few dozen bytes: what is behind the last whole word is looked at together with
+/// bytes before it.
+fn is_ascii(bytes: &[u8]) -> bool {
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = bytes.as_chunks();
+    let all = words.iter().fold(0, |all, word| all | u64::from_ne_bytes(*word));
+    let last = match bytes.last_chunk() {
+        Some(last) => u64::from_ne_bytes(*last),
+        None => u64::from(rest.iter().fold(0, |all, byte| all | byte)),
+    };
+    (all | last) & HIGH == 0
 }
 
 #[cold]
@@ -334,6 +347,19 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
+
+    #[test]
+    fn ascii_is_what_the_standard_library_says() {
+        for length in 0..80 {
+            let mut bytes = vec![b'a'; length];
+            assert!(is_ascii(&bytes));
+            for place in 0..length {
+                bytes[place] = 0x80;
+                assert!(!is_ascii(&bytes), "{place} of {length}");
+                bytes[place] = 0x7f;
+            }
+        }
+    }
 
     #[test]
     fn addresses_read_as_the_standard_library_writes_them() {

@@ -9,8 +9,8 @@ use super::Span;
 #[derive(Debug)]
 pub struct Draft<'a> {
     /// Without attributes, unless it was made with them.
-    span: Span<'a>,
-    source: Option<Source<'a>>,
+    pub(super) span: Span<'a>,
+    pub(super) source: Option<Source<'a>>,
 }
 
 /// What attributes are made of.
@@ -23,11 +23,6 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Of a span without attributes, and what they are made of.
-    pub(super) const fn new(span: Span<'a>, source: Source<'a>) -> Self {
-        Self { span, source: Some(source) }
-    }
-
     /// All of it but its attributes.
     pub const fn span(&self) -> &Span<'a> {
         &self.span

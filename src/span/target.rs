@@ -26,6 +26,7 @@ pub(super) struct Target<'a> {
 
 impl<'a> Target<'a> {
     /// Reads the target, and the `Host` line where the target does not say the host.
+    #[inline(never)]
     pub(super) fn of(head: &'a RequestHead) -> Self {
         let target = head.target();
         let host_line = head.header(HOST).unwrap_or_default();

@@ -159,17 +159,9 @@ impl SpanBuilder {
         let caller = TraceContext::of(head, &self.settings.propagators);
         let trace_id = caller.as_ref().map_or_else(|| trace_id(exchange.id), |caller| caller.trace_id);
         let Decision::Keep { rate } = decide(self.settings.sampler, trace_id, caller.as_ref()) else { return false };
-        let reading = Reading {
-            exchange,
-            ends,
-            kind,
-            is_known: self.is_known(head.method()),
-            method: lossy(head.method()),
-            route,
-            target,
-            error: error_type(exchange, kind),
-        };
-        let status = if reading.error.is_some() { Status::Error } else { Status::Unset };
+        let known = self.settings.known_methods.iter().find(|known| known.as_bytes() == head.method());
+        let method = known.map_or_else(|| lossy(head.method()), |known| Cow::Borrowed(known.as_str()));
+        let error = error_type(exchange, kind);
         let is_child = kind == SpanKind::Server && ends.has_client_span(self.settings.layout);
         let derived = || is_child.then(|| span_id(exchange.id, SpanKind::Client));
         let parent = caller.as_ref().map(|caller| caller.span_id).or_else(derived);
@@ -181,7 +173,7 @@ impl SpanBuilder {
             _ => without_thresholds(caller.trace_state),
         });
         let span = Span {
-            name: name(&reading),
+            name: name(known.map_or("HTTP", String::as_str), route),
             kind,
             trace_id,
             span_id: span_id(exchange.id, kind),
@@ -190,7 +182,7 @@ impl SpanBuilder {
             flags,
             start: exchange.start(),
             end: exchange.end(),
-            status,
+            status: if error.is_some() { Status::Error } else { Status::Unset },
             attributes: Vec::new(),
             dropped_attributes: 0,
             resource: self.workloads.as_ref().map(|workloads| {
@@ -199,7 +191,8 @@ impl SpanBuilder {
             }),
             in_transit: ends.is_in_transit(),
         };
-        take(&Draft::new(span, Source { builder: self, reading, rate }));
+        let reading = Reading { exchange, ends, kind, route, method, is_known: known.is_some(), target, error };
+        take(&Draft { span, source: Some(Source { builder: self, reading, rate }) });
         true
     }
 
@@ -348,10 +341,6 @@ impl SpanBuilder {
             list.texts(key, first, further.map(lossy));
         }
     }
-
-    fn is_known(&self, method: &[u8]) -> bool {
-        self.settings.known_methods.iter().any(|known| known.as_bytes() == method)
-    }
 }
 
 impl HeaderKeys {
@@ -376,12 +365,8 @@ impl HeaderKeys {
 }
 
 /// `{method}`, and the route if there is one; never the path.
-fn name<'a>(reading: &Reading<'a>) -> Cow<'a, str> {
-    let method = if reading.is_known { reading.method.clone() } else { Cow::Borrowed("HTTP") };
-    match reading.route {
-        Some(route) => Cow::Owned(format!("{method} {route}")),
-        None => method,
-    }
+fn name<'a>(method: &'a str, route: Option<&str>) -> Cow<'a, str> {
+    route.map_or(Cow::Borrowed(method), |route| Cow::Owned(format!("{method} {route}")))
 }
 
 /// The port that tells which container a side is: that of the server.
@@ -435,26 +420,20 @@ fn add_sizes_and_times<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, e
     }
 }
 
+/// `K[0..16]`, and never zero.
 fn trace_id(id: ExchangeId) -> [u8; 16] {
-    not_zero(id.0.first_chunk::<16>().copied().unwrap_or_default())
+    let bytes = id.0.first_chunk().copied().unwrap_or_default();
+    u128::from_be_bytes(bytes).max(1).to_be_bytes()
 }
 
-/// CLIENT's id is `K[16..24]`, SERVER's `K[24..32]`.
+/// CLIENT's id is `K[16..24]`, SERVER's `K[24..32]`; never zero.
 fn span_id(id: ExchangeId, kind: SpanKind) -> [u8; 8] {
     let bytes = match kind {
-        SpanKind::Client => id.0.get(16..24),
-        SpanKind::Server => id.0.get(24..32),
+        SpanKind::Client => id.0.get(16..),
+        SpanKind::Server => id.0.get(24..),
     };
-    not_zero(bytes.and_then(|bytes| bytes.first_chunk::<8>()).copied().unwrap_or_default())
-}
-
-fn not_zero<const N: usize>(mut id: [u8; N]) -> [u8; N] {
-    if id == [0; N]
-        && let Some(last) = id.last_mut()
-    {
-        *last = 1;
-    }
-    id
+    let bytes = bytes.and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
+    u64::from_be_bytes(bytes).max(1).to_be_bytes()
 }
 
 /// `K[0..8]` in hexadecimal: two digits a byte.
