@@ -71,11 +71,7 @@ impl<'a> Target<'a> {
     fn new(scheme: Option<&'a [u8]>, authority: &'a [u8], rest: &'a [u8]) -> Self {
         let (path, query) = path_and_query(rest);
         let path = if path.is_empty() && scheme.is_some() { b"/" } else { path };
-        let (authority, has_userinfo) = match memchr::memrchr(b'@', authority) {
-            Some(at) => (authority.get(at + 1..).unwrap_or_default(), true),
-            None => (authority, false),
-        };
-        let (host, port) = host_and_port(authority);
+        let (host, port, has_userinfo) = host_and_rest(authority.trim_ascii());
         Self {
             scheme: scheme.map(|scheme| Cow::Owned(String::from_utf8_lossy(scheme).to_ascii_lowercase())),
             host: Some(lossy(host)).filter(|host| !host.is_empty()),
@@ -94,6 +90,17 @@ pub(super) fn default_port(scheme: &str) -> Option<u16> {
         "https" | "wss" => Some(443),
         _ => None,
     }
+}
+
+/// Host and port of an authority, and whether it has user information (RFC 3986 §3.2).
+fn host_and_rest(authority: &[u8]) -> (&[u8], Option<u16>, bool) {
+    // Mostly it is a host alone.
+    if !authority.starts_with(b"[") && memchr::memchr2(b'@', b':', authority).is_none() {
+        return (authority, None, false);
+    }
+    let at = memchr::memrchr(b'@', authority);
+    let (host, port) = host_and_port(at.map_or(authority, |at| authority.get(at + 1..).unwrap_or_default()));
+    (host, port, at.is_some())
 }
 
 /// `host[:port]` or `[IPv6][:port]` (RFC 3986 §3.2.2).
