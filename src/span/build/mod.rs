@@ -381,7 +381,12 @@ fn error_type(exchange: &Exchange, kind: SpanKind) -> Option<Cow<'static, str>> 
     }
     let status = exchange.response.as_ref()?.head.status();
     let is_error = status >= 500 || (status >= 400 && kind == SpanKind::Client);
-    is_error.then(|| Cow::Owned(status.to_string()))
+    is_error.then(|| status_text(status))
+}
+
+#[cold]
+fn status_text(status: u16) -> Cow<'static, str> {
+    Cow::Owned(status.to_string())
 }
 
 fn add_client<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: &'a Exchange, sockets: &Sockets<'_>) {
