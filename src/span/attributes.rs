@@ -147,12 +147,7 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
     }
 
     /// A list.
-    pub(super) fn texts(
-        &mut self,
-        key: &'a Key,
-        first: Cow<'a, str>,
-        mut further: impl Iterator<Item = Cow<'a, str>>,
-    ) {
+    pub(super) fn texts(&mut self, key: &'a Key, first: Cow<'a, str>, mut further: impl Iterator<Item = Cow<'a, str>>) {
         if !self.has_room() {
             return;
         }

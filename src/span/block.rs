@@ -39,7 +39,8 @@ impl BlockKey {
     pub(super) fn of_sockets(all: bool, kind: SpanKind, sockets: [&SocketAddr; 4]) -> Self {
         let which = Block::Sockets { all }.number() | (kind as u64) << 8;
         if let [SocketAddr::V4(a), SocketAddr::V4(b), SocketAddr::V4(c), SocketAddr::V4(d)] = sockets {
-            let [a, b, c, d] = [a, b, c, d].map(|socket| u64::from(socket.ip().to_bits()) << 16 | u64::from(socket.port()));
+            let [a, b, c, d] =
+                [a, b, c, d].map(|socket| u64::from(socket.ip().to_bits()) << 16 | u64::from(socket.port()));
             return Self([which, a, b, c, d, 0, 0, 0, 0, 0]);
         }
         Self::of_long_sockets(which, sockets)

@@ -1,9 +1,9 @@
 //! A span whose attributes are not written yet: who encodes it has them written where they shall stand, without a list of them
 //! in between.
 
+use super::Span;
 use super::attributes::{AttributeSink, Attributes, List};
 use super::build::{Reading, SpanBuilder};
-use super::Span;
 
 /// See the module.
 #[derive(Debug)]

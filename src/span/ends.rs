@@ -69,7 +69,8 @@ impl Ends {
 
     fn without_names(exchange: &Exchange, local: &dyn LocalAddresses) -> Self {
         let (asked, answering) = (exchange.server, exchange.at_server().1);
-        let end = |socket: SocketAddr, is_here: bool| End { socket, endpoint: None, service: None, node: None, is_here };
+        let end =
+            |socket: SocketAddr, is_here: bool| End { socket, endpoint: None, service: None, node: None, is_here };
         let client = end(exchange.client, local.is_local(exchange.client.ip()));
         let server = end(answering, local.is_local(answering.ip()) || local.is_local(asked.ip()));
         let client_is_reported_elsewhere = !client.is_here && local.is_reported_elsewhere(exchange.client.ip());

@@ -61,7 +61,12 @@ pub(super) fn add_end<'a, S: AttributeSink<'a>>(
     }
 }
 
-fn add_each<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, keys: &'static EndKeys, end: &'a End, port: Option<u16>) {
+fn add_each<'a, S: AttributeSink<'a>>(
+    list: &mut Attributes<'_, S>,
+    keys: &'static EndKeys,
+    end: &'a End,
+    port: Option<u16>,
+) {
     match &end.endpoint {
         None => return,
         Some(Endpoint::Pod(pod)) => {

@@ -10,8 +10,8 @@ use super::sockets::{self, Sockets};
 use super::target::{Target, default_port};
 use super::workload::Workloads;
 use super::{
-    EndpointLookup, Ends, Key, Layout, LeftOut, LocalAddresses, Resource, Sampler, Span, SpanKind, SpanSettings, Status,
-    forwarded, legacy, names, semconv,
+    EndpointLookup, Ends, Key, Layout, LeftOut, LocalAddresses, Resource, Sampler, Span, SpanKind, SpanSettings,
+    Status, forwarded, legacy, names, semconv,
 };
 use crate::exchange::trace_context::TraceContext;
 use crate::exchange::{Exchange, ExchangeId, ResponsePart};
