@@ -38,12 +38,12 @@ impl BlockKey {
     #[inline]
     pub(super) fn of_sockets(all: bool, kind: SpanKind, sockets: [&SocketAddr; 4]) -> Self {
         let which = Block::Sockets { all }.number() | (kind as u64) << 8;
-        if let [SocketAddr::V4(a), SocketAddr::V4(b), SocketAddr::V4(c), SocketAddr::V4(d)] = sockets {
-            let [a, b, c, d] =
-                [a, b, c, d].map(|socket| u64::from(socket.ip().to_bits()) << 16 | u64::from(socket.port()));
-            return Self([which, a, b, c, d, 0, 0, 0, 0, 0]);
+        match sockets.map(short) {
+            [Some(client), Some(server), Some(peer), Some(own)] => {
+                Self([which, client, server, peer, own, 0, 0, 0, 0, 0])
+            }
+            _ => Self::of_long_sockets(which, sockets),
         }
-        Self::of_long_sockets(which, sockets)
     }
 
     /// Of sockets with an IPv6 address.
@@ -55,8 +55,10 @@ impl BlockKey {
         };
         let families = sockets.iter().fold(0, |all, socket| all << 1 | u64::from(socket.is_ipv6()));
         let ports = sockets.iter().fold(0, |all, socket| all << 16 | u64::from(socket.port()));
-        let [[a, low], [b, c], [d, e], [f, g]] = sockets.map(|socket| halves(number(socket)));
-        Self([which | families << 16, ports, low, c, e, a, b, d, f, g])
+        let [client, server, peer, own] = sockets.map(|socket| halves(number(socket)));
+        // The lower halves first, which differ more.
+        let ([high, low], [above, below]) = (client, server);
+        Self([which | families << 16, ports, low, below, high, above, peer[0], peer[1], own[0], own[1]])
     }
 
     /// Of an end: of who is there.
@@ -112,6 +114,13 @@ impl Block {
             Self::Destination => 3,
         }
     }
+}
+
+/// An IPv4 socket as a number below 2⁴⁸.
+#[inline]
+fn short(socket: &SocketAddr) -> Option<u64> {
+    let SocketAddr::V4(socket) = socket else { return None };
+    Some(u64::from(socket.ip().to_bits()) << 16 | u64::from(socket.port()))
 }
 
 fn halves(number: u128) -> [u64; 2] {

@@ -82,7 +82,9 @@ impl Scratch {
                 left = rest;
             }
         } else {
-            pieces.into_iter().for_each(|piece| self.put(piece));
+            for piece in pieces {
+                self.put(piece);
+            }
         }
     }
 

@@ -205,7 +205,7 @@ impl SpanBuilder {
     ) {
         let settings = &self.settings;
         let sockets = Sockets::of(reading.exchange, reading.kind);
-        self.add_http(list, reading);
+        add_http(list, reading);
         self.add_url_and_server(list, reading, &sockets);
         self.add_ends(list, reading);
         sockets.add(list, settings.layout);
@@ -232,30 +232,6 @@ impl SpanBuilder {
                 let port = (reading.kind == SpanKind::Client).then(|| peer.socket.port());
                 names::add_peer(list, peer, port, self.settings.names_from_labels);
             }
-        }
-    }
-
-    fn add_http<'a, S: AttributeSink<'a>>(&self, list: &mut Attributes<'_, S>, reading: &Reading<'a>) {
-        if reading.is_known {
-            list.shared(semconv::HTTP_REQUEST_METHOD, &reading.method);
-        } else {
-            list.text(semconv::HTTP_REQUEST_METHOD, "_OTHER");
-            list.shared(semconv::HTTP_REQUEST_METHOD_ORIGINAL, &reading.method);
-        }
-        if let Some(response) = &reading.exchange.response {
-            list.int(semconv::HTTP_RESPONSE_STATUS_CODE, response.head.status());
-        }
-        if let Some(error) = &reading.error {
-            list.shared(semconv::ERROR_TYPE, error);
-        }
-        if let Some(route) = reading.route {
-            // Only a server has routes (conventions, HTTP spans).
-            let key = if reading.kind == SpanKind::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
-            list.text(key, route);
-        }
-        list.passing(semconv::EXCHANGE_ID, &lossy(exchange_id(reading.exchange.id).as_flattened()));
-        if reading.exchange.incomplete {
-            list.bool(semconv::CAPTURE_INCOMPLETE, true);
         }
     }
 
@@ -387,6 +363,30 @@ fn error_type(exchange: &Exchange, kind: SpanKind) -> Option<Cow<'static, str>> 
 #[cold]
 fn status_text(status: u16) -> Cow<'static, str> {
     Cow::Owned(status.to_string())
+}
+
+fn add_http<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, reading: &Reading<'a>) {
+    if reading.is_known {
+        list.shared(semconv::HTTP_REQUEST_METHOD, &reading.method);
+    } else {
+        list.text(semconv::HTTP_REQUEST_METHOD, "_OTHER");
+        list.shared(semconv::HTTP_REQUEST_METHOD_ORIGINAL, &reading.method);
+    }
+    if let Some(response) = &reading.exchange.response {
+        list.int(semconv::HTTP_RESPONSE_STATUS_CODE, response.head.status());
+    }
+    if let Some(error) = &reading.error {
+        list.shared(semconv::ERROR_TYPE, error);
+    }
+    if let Some(route) = reading.route {
+        // Only a server has routes (conventions, HTTP spans).
+        let key = if reading.kind == SpanKind::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
+        list.text(key, route);
+    }
+    list.passing(semconv::EXCHANGE_ID, &lossy(exchange_id(reading.exchange.id).as_flattened()));
+    if reading.exchange.incomplete {
+        list.bool(semconv::CAPTURE_INCOMPLETE, true);
+    }
 }
 
 fn add_client<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: &'a Exchange, sockets: &Sockets<'_>) {
