@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -37,8 +38,8 @@ pub trait AttributeSink<'a> {
     /// Takes one that was made before.
     fn any(&mut self, attribute: &Attribute<'a>);
 
-    /// Takes a block that it remembers, if that has no more than `room` attributes; tells how many.
-    fn recall(&mut self, _key: &BlockKey, _room: usize) -> Option<usize> {
+    /// Takes a part of a block that it remembers, if that has no more than `room` attributes; tells how many.
+    fn recall(&mut self, _key: &BlockKey, _part: Part, _room: usize) -> Option<usize> {
         None
     }
 
@@ -47,8 +48,17 @@ pub trait AttributeSink<'a> {
         None
     }
 
-    /// May remember as one block what it has taken since it was at `position`.
-    fn remember(&mut self, _key: &BlockKey, _held: Held, _attributes: usize, _position: usize) {}
+    /// May remember what it has taken as the two parts of a block: how many attributes, and between which positions.
+    fn remember(&mut self, _key: &BlockKey, _held: Held, _parts: [(usize, Range<usize>); 2]) {}
+}
+
+/// Of a block: what stands before other attributes, and what stands behind them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Part {
+    /// All of it, where no others stand in the middle.
+    Before,
+    /// What is left.
+    Behind,
 }
 
 /// Attributes as a list.
@@ -194,17 +204,58 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
 
     /// All that `write` gives, and it gives the same whenever `key` is the same, as long as `hold` holds what that names.
     pub(super) fn block(&mut self, key: BlockKey, hold: impl FnOnce() -> Held, write: impl FnOnce(&mut Self)) {
-        let Some(position) = self.sink.position() else { return write(self) };
+        let Some(start) = self.sink.position() else { return write(self) };
         let key = key.within(self.length_limit);
-        if let Some(count) = self.sink.recall(&key, self.room) {
-            self.room -= count;
+        if self.recalls(&key, Part::Before) {
             return;
         }
-        let (room, dropped) = (self.room, self.dropped);
-        write(self);
+        let (dropped, before) = (self.dropped, self.written(start, write));
         if self.dropped == dropped {
-            self.sink.remember(&key, hold(), room - self.room, position);
+            self.sink.remember(&key, hold(), [before, (0, 0..0)]);
         }
+    }
+
+    /// Likewise all that `before` and `behind` give, with what `between` gives in the middle, which may differ.
+    pub(super) fn around(
+        &mut self,
+        key: BlockKey,
+        before: impl FnOnce(&mut Self),
+        between: impl FnOnce(&mut Self),
+        behind: impl FnOnce(&mut Self),
+    ) {
+        let Some(start) = self.sink.position() else {
+            before(self);
+            between(self);
+            return behind(self);
+        };
+        let key = key.within(self.length_limit);
+        if self.recalls(&key, Part::Before) {
+            between(self);
+            if !self.recalls(&key, Part::Behind) {
+                behind(self);
+            }
+            return;
+        }
+        let (dropped, before) = (self.dropped, self.written(start, before));
+        between(self);
+        let start = self.sink.position().unwrap_or_default();
+        let behind = self.written(start, behind);
+        if self.dropped == dropped {
+            self.sink.remember(&key, Held::default(), [before, behind]);
+        }
+    }
+
+    fn recalls(&mut self, key: &BlockKey, part: Part) -> bool {
+        let count = self.sink.recall(key, part, self.room);
+        self.room -= count.unwrap_or_default();
+        count.is_some()
+    }
+
+    /// How many attributes `write` gave, and where they stand.
+    fn written(&mut self, start: usize, write: impl FnOnce(&mut Self)) -> (usize, Range<usize>) {
+        let room = self.room;
+        write(self);
+        (room - self.room, start..self.sink.position().unwrap_or_default())
     }
 
     /// How many found no room.

@@ -20,11 +20,38 @@ pub struct Held {
     service: Option<Arc<Service>>,
 }
 
+/// Who was asked, as a request says it: without more than that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// Empty when it is not said.
+    host: &'a str,
+    port: Option<u16>,
+}
+
+impl<'a> Asked<'a> {
+    /// `None` for a host that is too long for a key.
+    pub(super) fn new(host: &'a str, port: Option<u16>) -> Option<Self> {
+        (host.len() <= BlockKey::HOST).then_some(Self { host, port })
+    }
+
+    /// How long the host is, and the port; the host with zeros behind it. Of the first, bits 20 to 31 and those from 48 on.
+    fn words(self) -> (u64, [u64; 4]) {
+        const IS_SAID: u64 = 1 << 20;
+        let mut host = [[0; 8]; 4];
+        if let Some(place) = host.as_flattened_mut().get_mut(..self.host.len()) {
+            place.copy_from_slice(self.host.as_bytes());
+        }
+        let length = (self.host.len() as u64) << 22;
+        let port = self.port.map_or(0, |port| 1 << 21 | u64::from(port) << 48);
+        (IS_SAID | length | port, host.map(u64::from_ne_bytes))
+    }
+}
+
 /// Which block it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Block {
-    /// All of [`super::sockets`], in one layout or the other.
-    Sockets { all: bool },
+    /// Of a connection: all of [`super::sockets`] in one layout or the other, and maybe who was asked by whom.
+    Connection { all: bool },
     /// Of the client's end.
     Source,
     /// Of the server's end.
@@ -32,23 +59,33 @@ pub(super) enum Block {
 }
 
 impl BlockKey {
-    const WORDS: usize = 10;
+    const WORDS: usize = 14;
+    /// Bytes of a host that it can have in it.
+    const HOST: usize = 32;
 
-    /// Of an exchange's sockets: as its client's side has them, as the side has them that the span is of.
+    /// Of a connection: its sockets, as its client's side has them, as the side has them that the span is of; who was asked, if
+    /// that is part of the block.
     #[inline]
-    pub(super) fn of_sockets(all: bool, kind: SpanKind, sockets: [&SocketAddr; 4]) -> Self {
-        let which = Block::Sockets { all }.number() | (kind as u64) << 8;
+    pub(super) fn of_connection(
+        all: bool,
+        kind: SpanKind,
+        sockets: [&SocketAddr; 4],
+        asked: Option<Asked<'_>>,
+    ) -> Self {
+        let (said, host) = asked.map_or((0, [0; 4]), Asked::words);
+        let which = Block::Connection { all }.number() | (kind as u64) << 8 | said;
+        let [a, b, c, d] = host;
         match sockets.map(short) {
             [Some(client), Some(server), Some(peer), Some(own)] => {
-                Self([which, client, server, peer, own, 0, 0, 0, 0, 0])
+                Self([which, client, server, peer, own, a, b, c, d, 0, 0, 0, 0, 0])
             }
-            _ => Self::of_long_sockets(which, sockets),
+            _ => Self::of_long_sockets(which, sockets, host),
         }
     }
 
     /// Of sockets with an IPv6 address.
     #[inline(never)]
-    fn of_long_sockets(which: u64, sockets: [&SocketAddr; 4]) -> Self {
+    fn of_long_sockets(which: u64, sockets: [&SocketAddr; 4], [a, b, c, d]: [u64; 4]) -> Self {
         let number = |socket: &SocketAddr| match socket.ip() {
             IpAddr::V4(address) => u128::from(address.to_bits()),
             IpAddr::V6(address) => address.to_bits(),
@@ -58,7 +95,8 @@ impl BlockKey {
         let [client, server, peer, own] = sockets.map(|socket| halves(number(socket)));
         // The lower halves first, which differ more.
         let ([high, low], [above, below]) = (client, server);
-        Self([which | families << 16, ports, low, below, high, above, peer[0], peer[1], own[0], own[1]])
+        let which = which | families << 16;
+        Self([which, ports, low, below, high, above, peer[0], peer[1], own[0], own[1], a, b, c, d])
     }
 
     /// Of an end: of who is there.
@@ -71,10 +109,10 @@ impl BlockKey {
         };
         let (node, service) = (end.node.as_ref().map_or(0, place), end.service.as_ref().map_or(0, place));
         let port = port.map_or(u64::MAX, u64::from);
-        Self([block.number(), port, endpoint, node, service, 0, 0, 0, 0, 0])
+        Self([block.number(), port, endpoint, node, service, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     }
 
-    /// Where no text is longer than `limit` bytes, which are fewer than 2³² ([`MAX_TEXT`](super::MAX_TEXT)).
+    /// Where no text is longer than `limit` bytes, which are fewer than 2¹⁶ ([`MAX_TEXT`](super::MAX_TEXT)).
     pub(super) fn within(mut self, limit: usize) -> Self {
         if let Some(first) = self.0.first_mut() {
             *first |= (limit as u64) << 32;
@@ -94,7 +132,7 @@ impl BlockKey {
     /// One of many that differ.
     pub(crate) fn numbered(number: u32) -> Self {
         let socket = SocketAddr::from((number.to_be_bytes(), 80));
-        Self::of_sockets(true, SpanKind::Server, [&socket; 4])
+        Self::of_connection(true, SpanKind::Server, [&socket; 4], None)
     }
 }
 
@@ -108,8 +146,8 @@ impl Held {
 impl Block {
     const fn number(self) -> u64 {
         match self {
-            Self::Sockets { all: false } => 0,
-            Self::Sockets { all: true } => 1,
+            Self::Connection { all: false } => 0,
+            Self::Connection { all: true } => 1,
             Self::Source => 2,
             Self::Destination => 3,
         }
@@ -131,4 +169,38 @@ fn halves(number: u128) -> [u64; 2] {
 /// Where a record is in memory.
 fn place<T>(record: &Arc<T>) -> u64 {
     Arc::as_ptr(record) as usize as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_differ_in_anything_have_keys_that_differ() {
+        let sockets = ["10.0.0.1:80", "10.0.0.1:81", "10.0.1.0:80", "[::a00:1]:80", "[::1:0:0:a00:1]:80"];
+        let sockets = sockets.map(|socket| socket.parse::<SocketAddr>().unwrap());
+        let hosts = ["", "a", "b", "ab", "a\0", &"a".repeat(31), &"a".repeat(32)];
+        let ports = [None, Some(0), Some(1), Some(80), Some(u16::MAX)];
+        let said = hosts.into_iter().flat_map(|host| ports.map(|port| Asked::new(host, port)));
+        let said: Vec<_> = said.chain([None]).collect();
+        let mut keys = Vec::new();
+        for place in 0..4 {
+            // The first is what all four are otherwise.
+            for socket in sockets.iter().skip(usize::from(place != 0)) {
+                let mut four = [&sockets[0]; 4];
+                four[place] = socket;
+                for asked in &said {
+                    for (all, kind) in [(true, SpanKind::Server), (false, SpanKind::Server), (true, SpanKind::Client)] {
+                        let key = BlockKey::of_connection(all, kind, four, *asked);
+                        keys.extend([0, 1, 65_535].map(|limit| key.within(limit).0));
+                    }
+                }
+            }
+        }
+        let count = keys.len();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!((keys.len(), count), (count, 17 * 36 * 3 * 3));
+        assert!(Asked::new(&"a".repeat(33), None).is_none());
+    }
 }

@@ -7,6 +7,11 @@ use super::target::host_and_port;
 use crate::http::RequestHead;
 use crate::http::field_name::{FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 
+/// Whether no line tells of a client before proxies.
+pub(super) fn is_missing(head: &RequestHead) -> bool {
+    head.lacks(FORWARDED) && head.lacks(X_FORWARDED_FOR) && head.lacks(X_FORWARDED_PROTO)
+}
+
 /// The client's address and port, as the first proxy saw it.
 pub(super) fn client(head: &RequestHead) -> Option<(Cow<'_, str>, Option<u16>)> {
     let node = match head.header(FORWARDED) {

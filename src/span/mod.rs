@@ -27,7 +27,7 @@ mod sockets;
 mod target;
 mod workload;
 
-pub use attributes::AttributeSink;
+pub use attributes::{AttributeSink, Part};
 pub use block::{BlockKey, Held};
 pub use build::{Made, SpanBuilder};
 pub use draft::Draft;

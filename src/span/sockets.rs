@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::attributes::{AddressText, AttributeSink, Attributes};
-use super::{BlockKey, Held, Layout, SpanKind, semconv};
+use super::block::Asked;
+use super::{BlockKey, Layout, SpanKind, semconv};
 use crate::exchange::Exchange;
 
 /// The sockets of an exchange.
@@ -27,15 +28,16 @@ impl<'a> Sockets<'a> {
         Self { kind, client, server, peer, own }
     }
 
-    pub(super) fn add<'s, S: AttributeSink<'s>>(&self, list: &mut Attributes<'_, S>, layout: Layout) {
-        let all = layout == Layout::Agent;
-        let key = BlockKey::of_sockets(all, self.kind, [self.client, self.server, self.peer, self.own]);
-        list.block(key, Held::default, |list| self.add_each(list, all));
+    /// The key of the block of what [`Self::add`] adds, and with it what `asked` decides.
+    #[inline]
+    pub(super) fn key(&self, layout: Layout, asked: Option<Asked<'_>>) -> BlockKey {
+        let sockets = [self.client, self.server, self.peer, self.own];
+        BlockKey::of_connection(layout == Layout::Agent, self.kind, sockets, asked)
     }
 
     #[cold]
-    fn add_each<'s, S: AttributeSink<'s>>(&self, list: &mut Attributes<'_, S>, all: bool) {
-        if all {
+    pub(super) fn add<'s, S: AttributeSink<'s>>(&self, list: &mut Attributes<'_, S>, layout: Layout) {
+        if layout == Layout::Agent {
             list.address(semconv::SOURCE_ADDRESS, &text(self.client));
             list.int(semconv::SOURCE_PORT, self.client.port());
             list.address(semconv::DESTINATION_ADDRESS, &text(self.server));

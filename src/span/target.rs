@@ -44,6 +44,11 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// The scheme that the server is asked with, which may be a proxy's.
+    pub(super) fn immediate_scheme(&self) -> &str {
+        self.scheme.as_deref().unwrap_or("http")
+    }
+
     /// `scheme://host[:port]path[?query]`, as the client addressed it.
     pub(super) fn full(&self, scheme: &str, host: &str, include_query: bool) -> String {
         let mut full = format!("{scheme}://");

@@ -7,6 +7,7 @@
 #![expect(clippy::inline_always, reason = "one function an attribute, not ten")]
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use prost::encoding::WireType;
 use smallvec::SmallVec;
@@ -14,7 +15,7 @@ use smallvec::SmallVec;
 use super::encode::{delimited_length, text_length};
 use super::memory::Memory;
 use super::scratch::Scratch;
-use crate::span::{Attribute, AttributeSink, BlockKey, Held, Key, Value};
+use crate::span::{Attribute, AttributeSink, BlockKey, Held, Key, Part, Value};
 
 /// Key and wire type of `AnyValue.string_value`, `.bool_value`, `.int_value` and `.double_value`.
 const STRING: u8 = delimited_key(1);
@@ -217,8 +218,11 @@ impl<'a, const TAG: u8> AttributeSink<'a> for KeyValues<'_, TAG> {
         self.late(attribute);
     }
 
-    fn recall(&mut self, key: &BlockKey, room: usize) -> Option<usize> {
-        let (bytes, attributes) = self.memory.as_ref()?.find(key).filter(|(_, attributes)| *attributes <= room)?;
+    fn recall(&mut self, key: &BlockKey, part: Part, room: usize) -> Option<usize> {
+        let (attributes, bytes) = self.memory.as_mut()?.find(key)?.part(part);
+        if attributes > room {
+            return None;
+        }
         self.out.put(bytes);
         Some(attributes)
     }
@@ -227,9 +231,11 @@ impl<'a, const TAG: u8> AttributeSink<'a> for KeyValues<'_, TAG> {
         self.memory.is_some().then(|| self.out.bytes().len())
     }
 
-    fn remember(&mut self, key: &BlockKey, held: Held, attributes: usize, position: usize) {
-        if let (Some(memory), Some(bytes)) = (&mut self.memory, self.out.bytes().get(position..)) {
-            memory.keep(*key, held, attributes, bytes);
+    fn remember(&mut self, key: &BlockKey, held: Held, parts: [(usize, Range<usize>); 2]) {
+        let bytes = self.out.bytes();
+        let parts = parts.map(|(attributes, place)| (attributes, bytes.get(place).unwrap_or_default()));
+        if let Some(memory) = &mut self.memory {
+            memory.keep(*key, held, parts);
         }
     }
 }
@@ -266,14 +272,18 @@ mod tests {
     use crate::time::Timestamp;
 
     fn any_exchange() -> impl Strategy<Value = Exchange> {
-        let heads = ("(GET|BREW)", "/[ -~é]{0,150}", "[a-z.]{0,20}(:80)?", "[ -~]{0,140}", 100_u16..600);
+        let host = "([a-b]{0,2}|[a-z.]{0,40})(:8[01])?";
+        let before = "(|X-Forwarded-For: 10.0.0.[12]\r\n|X-Forwarded-Proto: HTTPS\r\n|Forwarded: for=a;proto=b\r\n)";
+        let lines = (host, before, "[ -~]{0,140}");
+        let heads = ("(GET|BREW)", "(|||https?://[ab](:81)?)/[ -~é]{0,150}", lines, 100_u16..600);
         let numbers = (any::<u32>(), 0_u64..1 << 40, any::<[u8; 32]>());
         let (sockets, flags) = (any::<[[u8; 4]; 4]>(), any::<[bool; 4]>());
-        (heads, numbers, sockets, flags).prop_map(|((method, path, host, agent, status), numbers, sockets, flags)| {
+        (heads, numbers, sockets, flags).prop_map(|((method, path, lines, status), numbers, sockets, flags)| {
+            let (host, before, agent) = lines;
             let (packets, bytes, id) = numbers;
             let [is_answered, incomplete, is_translated, is_v6] = flags;
             let path: String = path.chars().filter(|byte| !matches!(byte, ' ' | '#')).collect();
-            let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\n\r\n");
+            let request = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{before}User-Agent: {agent}\r\n\r\n");
             let at = Timestamp::from_nanos(bytes);
             let transfer =
                 Transfer { first_byte: at, last_byte: at, body_bytes: bytes / 2, wire_bytes: bytes, packets };
@@ -302,6 +312,20 @@ mod tests {
             }
         })
     }
+
+    /// Heads of requests that may come on one connection, each different in what it says of who is asked by whom.
+    const HEADS: [&str; 10] = [
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a:80\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a:81\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: an.address.with.more.than.32.letters\r\n\r\n",
+        "GET https://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: https\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nForwarded: for=b;proto=c\r\n\r\n",
+    ];
 
     #[test]
     fn numbers_are_as_long_as_prost_makes_them() {
@@ -380,7 +404,8 @@ mod tests {
     proptest! {
         #[test]
         fn blocks_that_are_remembered_are_those_that_would_be_written(
-            exchanges in proptest::collection::vec(any_exchange(), 3),
+            mut exchanges in proptest::collection::vec(any_exchange(), 3),
+            heads in any::<[Option<prop::sample::Index>; 3]>(),
             order in proptest::collection::vec(
                 (0..3_usize, prop_oneof![Just(128_usize), 0..40_usize], prop_oneof![Just(65_535_usize), 0..20_usize]),
                 1..40,
@@ -389,6 +414,13 @@ mod tests {
             crowded in any::<bool>(),
         ) {
             let layout = if workload { Layout::Workload } else { Layout::Agent };
+            let first = exchanges[0].clone();
+            for (exchange, head) in exchanges.iter_mut().zip(heads) {
+                if let Some(head) = head.map(|head| head.get(&HEADS)) {
+                    *exchange = first.clone();
+                    exchange.request.head = RequestHead::parse(head.as_bytes()).expect("it is one");
+                }
+            }
             let (mut encoder, crowd) = (SpanEncoder::default(), Crowd::default());
             let lookup: &dyn EndpointLookup = if crowded { &crowd } else { &NoNames };
             for (number, count, length) in order {

@@ -4,7 +4,7 @@
 //! are encoded once and copied from then on. The table has a fixed number of places, and who comes to a place that is taken
 //! takes it: what is not used is gone soon, and nothing grows.
 
-use crate::span::{BlockKey, Held};
+use crate::span::{BlockKey, Held, Part};
 
 /// Sets of two places: two blocks that are wanted in turn must not drive each other out.
 const SETS: usize = 512;
@@ -16,29 +16,43 @@ const LONGEST: usize = 2 << 10;
 pub(super) struct Memory {
     /// None before the first block; of each set the one that came last is first.
     sets: Vec<[Option<Box<Remembered>>; 2]>,
+    /// Set and place of the one that was found last: its other part is wanted soon, mostly.
+    latest: (usize, usize),
 }
 
 #[derive(Clone, Debug)]
-struct Remembered {
+pub(super) struct Remembered {
     key: BlockKey,
-    /// So that what the key names stays where it is.
+    #[expect(dead_code, reason = "held, so that what the key names stays where it is")]
     held: Held,
-    attributes: usize,
+    /// Of each part.
+    attributes: [usize; 2],
     bytes: Vec<u8>,
+    /// Where the second part begins.
+    middle: usize,
 }
 
 impl Memory {
-    /// The bytes of a block, and how many attributes they are.
+    /// A block.
     #[inline]
-    pub(super) fn find(&self, key: &BlockKey) -> Option<(&[u8], usize)> {
-        let set = self.sets.get(set_of(key))?;
-        let found = set.iter().flatten().find(|found| found.key == *key)?;
-        Some((&found.bytes, found.attributes))
+    pub(super) fn find(&mut self, key: &BlockKey) -> Option<&Remembered> {
+        if !self.at(self.latest).is_some_and(|found| found.key == *key) {
+            let number = set_of(key);
+            let is_it = |block: &Option<Box<Remembered>>| block.as_ref().is_some_and(|block| block.key == *key);
+            self.latest = (number, self.sets.get(number)?.iter().position(is_it)?);
+        }
+        self.at(self.latest)
     }
 
-    /// Remembers a block of so many attributes.
-    pub(super) fn keep(&mut self, key: BlockKey, held: Held, attributes: usize, bytes: &[u8]) {
-        if bytes.len() > LONGEST {
+    fn at(&self, (set, place): (usize, usize)) -> Option<&Remembered> {
+        self.sets.get(set)?.get(place)?.as_deref()
+    }
+
+    /// Remembers the parts of a block: how many attributes each, and their bytes.
+    pub(super) fn keep(&mut self, key: BlockKey, held: Held, parts: [(usize, &[u8]); 2]) {
+        let ([before, behind], attributes) = (parts.map(|(_, bytes)| bytes), parts.map(|(attributes, _)| attributes));
+        let length = before.len() + behind.len();
+        if length > LONGEST {
             return;
         }
         if self.sets.is_empty() {
@@ -47,14 +61,28 @@ impl Memory {
         let Some(set) = self.sets.get_mut(set_of(&key)) else { return };
         set.reverse();
         let [first, _] = set;
+        let taken = first.as_deref_mut().map(|taken| std::mem::take(&mut taken.bytes));
+        // Its room is used again.
+        let mut bytes = taken.filter(|taken| taken.capacity() >= length).unwrap_or_else(|| Vec::with_capacity(length));
+        bytes.clear();
+        bytes.extend_from_slice(before);
+        bytes.extend_from_slice(behind);
+        let block = Remembered { key, held, attributes, bytes, middle: before.len() };
         match first.as_deref_mut() {
-            // Its room is used again.
-            Some(taken) if taken.bytes.capacity() >= bytes.len() => {
-                taken.bytes.clear();
-                taken.bytes.extend_from_slice(bytes);
-                (taken.key, taken.held, taken.attributes) = (key, held, attributes);
-            }
-            _ => *first = Some(Box::new(Remembered { key, held, attributes, bytes: bytes.to_vec() })),
+            Some(taken) => *taken = block,
+            None => *first = Some(Box::new(block)),
+        }
+    }
+}
+
+impl Remembered {
+    /// How many attributes a part has, and their bytes.
+    pub(super) fn part(&self, part: Part) -> (usize, &[u8]) {
+        let [attributes, further] = self.attributes;
+        let (before, behind) = self.bytes.split_at_checked(self.middle).unwrap_or_default();
+        match part {
+            Part::Before => (attributes, before),
+            Part::Behind => (further, behind),
         }
     }
 }
@@ -75,15 +103,17 @@ mod tests {
     fn what_came_last_is_found_and_what_is_not_used_makes_room() {
         let mut memory = Memory::default();
         for (number, key) in keys().enumerate() {
-            assert_eq!(memory.find(&key), None);
+            assert!(memory.find(&key).is_none());
             let bytes = number.to_le_bytes();
-            memory.keep(key, Held::default(), number, &bytes);
-            assert_eq!(memory.find(&key), Some((&bytes[..], number)));
+            memory.keep(key, Held::default(), [(number, &bytes), (number + 1, &[7])]);
+            let found = memory.find(&key).unwrap();
+            assert_eq!(found.part(Part::Before), (number, &bytes[..]));
+            assert_eq!(found.part(Part::Behind), (number + 1, &[7][..]));
         }
         let found = keys().filter(|key| memory.find(key).is_some()).count();
         assert!((SETS..=2 * SETS).contains(&found), "{found}");
         let held: usize = memory.sets.iter().flatten().flatten().map(|block| block.bytes.capacity()).sum();
-        assert!(held <= 2 * SETS * size_of::<usize>());
+        assert!(held <= 2 * SETS * (size_of::<usize>() + 1));
     }
 
     #[test]
@@ -92,21 +122,23 @@ mod tests {
         let mut same = keys().filter(|key| set_of(key) == set_of(&first));
         let [one, two, three] = [(); 3].map(|()| same.next().unwrap());
         let mut memory = Memory::default();
-        memory.keep(one, Held::default(), 1, b"one");
-        memory.keep(two, Held::default(), 2, b"two");
-        assert_eq!([one, two].map(|key| memory.find(&key)), [Some((&b"one"[..], 1)), Some((&b"two"[..], 2))]);
-        memory.keep(three, Held::default(), 3, b"three");
-        assert_eq!([one, two].map(|key| memory.find(&key)), [None, Some((&b"two"[..], 2))]);
-        assert_eq!(memory.find(&three), Some((&b"three"[..], 3)));
+        let mut keep = |key, bytes: &[u8], further: [BlockKey; 3]| {
+            memory.keep(key, Held::default(), [(1, bytes), (0, b"")]);
+            further.map(|key| memory.find(&key).map(|found| found.part(Part::Before).1.to_vec()))
+        };
+        let found = |bytes: &[u8]| Some(bytes.to_vec());
+        assert_eq!(keep(one, b"one", [one, two, three]), [found(b"one"), None, None]);
+        assert_eq!(keep(two, b"two", [one, two, three]), [found(b"one"), found(b"two"), None]);
+        assert_eq!(keep(three, b"three", [one, two, three]), [None, found(b"two"), found(b"three")]);
     }
 
     #[test]
     fn a_long_block_is_not_remembered() {
         let mut memory = Memory::default();
         let key = keys().next().unwrap();
-        memory.keep(key, Held::default(), 1, &[0; LONGEST + 1]);
-        assert_eq!(memory.find(&key), None);
-        memory.keep(key, Held::default(), 1, &[0; LONGEST]);
+        memory.keep(key, Held::default(), [(1, &[0; LONGEST]), (1, &[0])]);
+        assert!(memory.find(&key).is_none());
+        memory.keep(key, Held::default(), [(1, &[0; LONGEST - 1]), (1, &[0])]);
         assert!(memory.find(&key).is_some());
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::attributes::{AttributeSink, Attributes, lossy};
+use super::block::Asked;
 use super::draft::{Draft, Source};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
@@ -73,6 +74,17 @@ pub(super) struct Reading<'a> {
     is_known: bool,
     pub(super) target: &'a Target<'a>,
     pub(super) error: Option<Cow<'a, str>>,
+}
+
+impl Reading<'_> {
+    /// What decides [`add_server_and_client`] beside the sockets; `None` where more than that does.
+    fn asked(&self) -> Option<Asked<'_>> {
+        let head = &self.exchange.request.head;
+        if self.target.scheme.is_some() || !forwarded::is_missing(head) {
+            return None;
+        }
+        Asked::new(self.target.host.as_deref().unwrap_or_default(), self.target.port)
+    }
 }
 
 impl SpanBuilder {
@@ -206,9 +218,19 @@ impl SpanBuilder {
         let settings = &self.settings;
         let sockets = Sockets::of(reading.exchange, reading.kind);
         add_http(list, reading);
-        self.add_url_and_server(list, reading, &sockets);
-        self.add_ends(list, reading);
-        sockets.add(list, settings.layout);
+        if settings.include_url {
+            self.add_url(list, reading, &sockets);
+        }
+        let asked = reading.asked();
+        if asked.is_none() {
+            add_server_and_client(list, reading, &sockets);
+        }
+        list.around(
+            sockets.key(settings.layout, asked),
+            |list| asked.into_iter().for_each(|_| add_server_and_client(list, reading, &sockets)),
+            |list| self.add_ends(list, reading),
+            |list| sockets.add(list, settings.layout),
+        );
         add_sizes_and_times(list, reading.exchange);
         if rate > 1 {
             list.int(semconv::SAMPLE_RATE, rate);
@@ -235,48 +257,26 @@ impl SpanBuilder {
         }
     }
 
-    fn add_url_and_server<'a, S: AttributeSink<'a>>(
+    fn add_url<'a, S: AttributeSink<'a>>(
         &self,
         list: &mut Attributes<'_, S>,
         reading: &Reading<'a>,
         sockets: &Sockets<'_>,
     ) {
-        let Reading { exchange, kind, target, .. } = reading;
+        let Reading { kind, target, .. } = reading;
         let settings = &self.settings;
-        let immediate = target.scheme.as_deref().unwrap_or("http");
-        let port = match &target.host {
-            Some(_) => target.port.or_else(|| default_port(immediate)),
-            None => Some(sockets.server.port()),
-        };
-        if settings.include_url {
-            // A client's path is in its `url.full`; one table for both kinds wants it in one column.
-            if !target.path.is_empty() && (*kind == SpanKind::Server || settings.layout == Layout::Agent) {
-                list.shared(semconv::URL_PATH, &target.path);
-            }
-            if let Some(query) = target.query.as_ref().filter(|_| settings.include_query)
-                && (*kind == SpanKind::Server || settings.layout == Layout::Agent)
-            {
-                list.shared(semconv::URL_QUERY, query);
-            }
-            if *kind == SpanKind::Client {
-                let address = sockets::text(sockets.server);
-                let host = target.host.as_deref().unwrap_or(address.as_str());
-                list.text(semconv::URL_FULL, target.full(immediate, host, settings.include_query));
-            }
+        // A client's path is in its `url.full`; one table for both kinds wants it in one column.
+        let is_apart = *kind == SpanKind::Server || settings.layout == Layout::Agent;
+        if is_apart && !target.path.is_empty() {
+            list.shared(semconv::URL_PATH, &target.path);
         }
-        if *kind == SpanKind::Server {
-            let scheme = forwarded::scheme(&exchange.request.head);
-            list.passing(semconv::URL_SCHEME, scheme.as_deref().unwrap_or(immediate));
+        if let Some(query) = target.query.as_ref().filter(|_| is_apart && settings.include_query) {
+            list.shared(semconv::URL_QUERY, query);
         }
-        match &target.host {
-            Some(host) => list.shared(semconv::SERVER_ADDRESS, host),
-            None => list.address(semconv::SERVER_ADDRESS, &sockets::text(sockets.server)),
-        }
-        if let Some(port) = port {
-            list.int(semconv::SERVER_PORT, port);
-        }
-        if *kind == SpanKind::Server {
-            add_client(list, exchange, sockets);
+        if *kind == SpanKind::Client {
+            let address = sockets::text(sockets.server);
+            let host = target.host.as_deref().unwrap_or(address.as_str());
+            list.text(semconv::URL_FULL, target.full(target.immediate_scheme(), host, settings.include_query));
         }
     }
 
@@ -386,6 +386,34 @@ fn add_http<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, reading: &Re
     list.passing(semconv::EXCHANGE_ID, &lossy(exchange_id(reading.exchange.id).as_flattened()));
     if reading.exchange.incomplete {
         list.bool(semconv::CAPTURE_INCOMPLETE, true);
+    }
+}
+
+#[cold]
+fn add_server_and_client<'a, S: AttributeSink<'a>>(
+    list: &mut Attributes<'_, S>,
+    reading: &Reading<'a>,
+    sockets: &Sockets<'_>,
+) {
+    let Reading { exchange, kind, target, .. } = reading;
+    let immediate = target.immediate_scheme();
+    if *kind == SpanKind::Server {
+        let scheme = forwarded::scheme(&exchange.request.head);
+        list.passing(semconv::URL_SCHEME, scheme.as_deref().unwrap_or(immediate));
+    }
+    let port = match &target.host {
+        Some(_) => target.port.or_else(|| default_port(immediate)),
+        None => Some(sockets.server.port()),
+    };
+    match &target.host {
+        Some(host) => list.shared(semconv::SERVER_ADDRESS, host),
+        None => list.address(semconv::SERVER_ADDRESS, &sockets::text(sockets.server)),
+    }
+    if let Some(port) = port {
+        list.int(semconv::SERVER_PORT, port);
+    }
+    if *kind == SpanKind::Server {
+        add_client(list, exchange, sockets);
     }
 }
 
