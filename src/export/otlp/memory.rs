@@ -1,7 +1,7 @@
 //! Blocks of attributes that were encoded before → their bytes.
 //!
-//! Of a connection with many exchanges the sockets are the same each time, and of a pod its names: half of a span's bytes. They
-//! are encoded once and copied from then on. The table has a fixed number of places, and who comes to a place that is taken
+//! Of a connection with many exchanges the sockets are the same each time and mostly who is asked there, and of a pod its names:
+//! more than half of a span's bytes. They are encoded once and copied from then on. The table has a fixed number of places, and who comes to a place that is taken
 //! takes it: what is not used is gone soon, and nothing grows.
 
 use crate::span::{BlockKey, Held, Part};

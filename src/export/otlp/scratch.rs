@@ -1,6 +1,6 @@
 //! Where a message is written before its length is known.
 
-#![expect(clippy::inline_always, reason = "a name is written as stores where its length is known")]
+#![expect(clippy::inline_always, reason = "pieces of known length are written as stores")]
 
 use prost::encoding::WireType;
 
