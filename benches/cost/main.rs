@@ -1,6 +1,7 @@
 //! Loads of known content → what a packet, an exchange and a connection cost, beside the floors and the targets.
 //!
-//! `--json FILE` writes the numbers, `--loads` measures no tables of many connections.
+//! `--json FILE` writes the numbers, `--loads` measures no tables of many connections, `--once` does all the work and measures
+//! each stage once, for a build with a profile to learn from.
 #![allow(missing_docs, reason = "nobody uses it from outside")]
 #![allow(unreachable_pub, reason = "as in the tests")]
 #![expect(clippy::print_stdout, reason = "what it is for")]
@@ -22,12 +23,16 @@ use scale::Size;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
+/// Of each stage; the best counts.
+const RUNS: usize = 5;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let json = arguments.iter().position(|argument| argument == "--json").and_then(|place| arguments.get(place + 1));
     let wants_scale = !arguments.iter().any(|argument| argument == "--loads");
+    let runs = if arguments.iter().any(|argument| argument == "--once") { 1 } else { RUNS };
     let folder = tempfile::tempdir().expect("there is a folder for temporary files");
-    let mut costs: Vec<Costs> = traffic::all().map(|load| passes::measure(&load, folder.path())).collect();
+    let mut costs: Vec<Costs> = traffic::all().map(|load| passes::measure(&load, runs, folder.path())).collect();
     // Workers before anything is counted: counting is shared by threads.
     let workers = if wants_scale { scale::workers() } else { Vec::new() };
     allocations::count();

@@ -13,7 +13,6 @@ use network_agent::span::{LocalAddresses, NoNames, SpanBuilder, SpanSettings};
 use crate::measure::{self, Process, allocations, best_of};
 use crate::traffic::Traffic;
 
-const RUNS: usize = 5;
 /// Bytes of a batch.
 const BATCH: usize = 1 << 20;
 
@@ -88,15 +87,15 @@ impl SegmentSink for NoSegments {
     }
 }
 
-/// Measures all stages of `traffic`.
-pub fn measure(traffic: &Traffic, folder: &Path) -> Costs {
+/// Measures all stages of `traffic`, each the best of so many runs.
+pub fn measure(traffic: &Traffic, runs: usize, folder: &Path) -> Costs {
     let file = folder.join("load.pcap");
     std::fs::write(&file, &traffic.file).expect("the folder for temporary files can be written");
     let mut packets = 0;
     read(&file, &mut |_| packets += 1);
     assert_eq!(packets, traffic.packets, "every packet is read");
-    let reading = best_of(RUNS, || read(&file, &mut |packet| _ = std::hint::black_box(packet.data.len())));
-    let decoding = best_of(RUNS, || {
+    let reading = best_of(runs, || read(&file, &mut |packet| _ = std::hint::black_box(packet.data.len())));
+    let decoding = best_of(runs, || {
         let mut decoder = Decoder::new(DecoderLimits::default());
         read(&file, &mut |packet| decoder.decode(packet, &mut NoSegments));
     });
@@ -107,10 +106,10 @@ pub fn measure(traffic: &Traffic, folder: &Path) -> Costs {
         exchanges: traffic.exchanges,
         reading,
         decoding,
-        core: best_of(RUNS, core),
-        encoded: best_of(RUNS, encoded),
+        core: best_of(runs, core),
+        encoded: best_of(runs, encoded),
         calls: (0, 0),
-        process: measure::process(RUNS, &file),
+        process: measure::process(runs, &file),
     }
 }
 
