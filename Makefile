@@ -3,7 +3,7 @@ CARGO ?= cargo
 BINARY := $(or $(CARGO_TARGET_DIR),target)/release/network-agent
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test servers e2e kubernetes e2e-cluster quickstart-check readme-check image-check manifests check bench bench-compare bench-live soak fuzz
+.PHONY: help setup build profiled demo test servers e2e kubernetes e2e-cluster quickstart-check readme-check image-check manifests check bench bench-compare bench-live soak fuzz
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ setup: ## install what building needs
 
 build: setup ## build the release binary
 	$(CARGO) build --locked --release
+
+profiled: setup ## build it as the image has it: twice as long, a fourth less processor time
+	scripts/profiled.sh build --locked --release
 
 demo: ## see it work: a small server, a few requests, their spans, captured live
 	@scripts/setup.sh demo
