@@ -12,12 +12,13 @@ RUN apt-get update -qq \
  && case "$TARGETARCH" in amd64) rustup target add x86_64-unknown-linux-gnu ;; arm64) rustup target add aarch64-unknown-linux-gnu ;; esac
 
 # Dependencies have a layer of their own: it stays as long as these files do.
-COPY scripts/static.sh scripts/static.sh
+COPY scripts/static.sh scripts/profiled.sh scripts/profiled-rustc.sh scripts/
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src benches/cost \
  && echo 'fn main() {}' | tee src/main.rs benches/cost/main.rs $(sed -n '/^\[\[bench\]\]/,/^$/s/^name = "\(.*\)"/benches\/\1.rs/p' Cargo.toml) >/dev/null \
  && touch src/lib.rs \
- && scripts/static.sh "$TARGETARCH" >/dev/null \
+ && scripts/static.sh "$TARGETARCH" plain >/dev/null \
+ && scripts/profiled.sh tools "$TARGETARCH" \
  && rm -r src benches
 
 COPY . .

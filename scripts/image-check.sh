@@ -34,6 +34,8 @@ make_base() {
   local root=$work/base stand_in
   debootstrap --variant=minbase --include=ca-certificates,gcc,libc6-dev,make,pkg-config bookworm "$root" >"$work/debootstrap.log" 2>&1 ||
     fail "debootstrap: $(tail -3 "$work/debootstrap.log")"
+  # Rust's release of LLVM is among the security updates.
+  sed -n 's|^\(deb [^ ]*\)/debian/* bookworm main$|\1/debian-security bookworm-security main|p' "$root/etc/apt/sources.list" >"$root/etc/apt/sources.list.d/security.list"
   cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   mkdir -p "$root/usr/local/rustup/toolchains" "$root/usr/local/cargo/bin"
   local toolchain=${RUSTUP_TOOLCHAIN:-$(rustup show active-toolchain | cut -d' ' -f1)}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the agent as one static binary, with a libpcap that has nothing but packet capture in it: Debian's own needs D-Bus
 # and a dozen libraries behind it. Prints where the binary is.
-# Usage: static.sh [amd64|arm64] [check]       check: only compiles it, for a machine that cannot link for the other
+# Usage: static.sh [amd64|arm64] [plain|check]     plain: without a profile, which is quicker to build (see profiled.sh)
+#                                                  check: only compiles it, for a machine that cannot link for the other
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,7 +11,7 @@ architecture=${1:-$native}
 case "$architecture" in
   amd64) triple=x86_64-linux-gnu target=x86_64-unknown-linux-gnu ;;
   arm64) triple=aarch64-linux-gnu target=aarch64-unknown-linux-gnu ;;
-  *) echo "usage: static.sh [amd64|arm64] [check]" >&2; exit 2 ;;
+  *) echo "usage: static.sh [amd64|arm64] [plain|check]" >&2; exit 2 ;;
 esac
 output=${CARGO_TARGET_DIR:-$PWD/target}
 libpcap=$output/libpcap-$architecture
@@ -77,9 +78,9 @@ if [ "$architecture" != "$native" ]; then
 fi
 export LIBPCAP_LIBDIR=$libpcap LIBPCAP_VER=1.10.3
 export RUSTFLAGS="-C target-feature=+crt-static ${RUSTFLAGS:-}"
-if [ "${2:-}" = check ]; then
-  cargo check --locked --release --target "$target" >&2
-else
-  cargo build --locked --release --target "$target" >&2
-  echo "$output/$target/release/network-agent"
-fi
+case "${2:-}" in
+  check) cargo check --locked --release --target "$target" >&2; exit ;;
+  plain) cargo build --locked --release --target "$target" >&2 ;;
+  *) scripts/profiled.sh build --locked --release --target "$target" >&2 ;;
+esac
+echo "$output/$target/release/network-agent"
