@@ -73,22 +73,22 @@ check: ## format, lints, documentation, layout, a short fuzz
 	$(CARGO) run --locked --release --manifest-path fuzz/Cargo.toml -- --seconds 5 --seed 1
 
 bench: setup ## measure what a packet, an exchange, a connection, a span and a pod cost, beside the targets
-	$(CARGO) bench --locked --bench cost -- --json $(CURDIR)/target/bench.json
-	$(CARGO) bench --locked --bench export
-	$(CARGO) bench --locked --bench metadata
+	scripts/profiled.sh bench --locked --bench cost -- --json $(CURDIR)/target/bench.json
+	scripts/profiled.sh bench --locked --bench export
+	scripts/profiled.sh bench --locked --bench metadata
 
 bench-compare: setup ## the same for two revisions: make bench-compare BASE=revision
 	@test -n "$(BASE)" || { echo "which revision to compare with? make bench-compare BASE=revision"; exit 2; }
 	rm -rf target/bench-base && git worktree prune
 	git worktree add --detach target/bench-base $(BASE)
 	cd target/bench-base && CARGO_TARGET_DIR=$(CURDIR)/target/bench-base-target \
-		$(CARGO) bench --locked --bench cost -- --json $(CURDIR)/target/bench-base.json
+		$(CURDIR)/scripts/profiled.sh bench --locked --bench cost -- --json $(CURDIR)/target/bench-base.json
 	git worktree remove --force target/bench-base
-	$(CARGO) bench --locked --bench cost -- --json $(CURDIR)/target/bench.json
+	scripts/profiled.sh bench --locked --bench cost -- --json $(CURDIR)/target/bench.json
 	python3 scripts/bench-compare.py target/bench-base.json target/bench.json
 
 bench-live: setup ## measure live capture: recall, drops, CPU, memory
-	$(CARGO) build --locked --release --quiet
+	scripts/profiled.sh build --locked --release --quiet
 	python3 scripts/bench-live.py $(BINARY)
 
 soak: setup ## watch memory for twenty minutes beside connections that stall and never close
