@@ -141,7 +141,7 @@ mod portable {
         words
             .iter()
             .rev()
-            .fold(0, |all, word| all << 8 | u64::from(zeros(u64::from_le_bytes(*word) ^ EACH * u64::from(wanted))))
+            .fold(0, |all, word| all << 8 | u64::from(zeros(u64::from_le_bytes(*word) ^ (EACH * u64::from(wanted)))))
     }
 
     /// A bit for each byte of `word` that is zero: neither its high bit is set nor, by a carry, that of the sum.
