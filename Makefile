@@ -14,7 +14,7 @@ setup: ## install what building needs
 build: setup ## build the release binary
 	$(CARGO) build --locked --release
 
-profiled: setup ## build it as the image has it: twice as long, a fourth less processor time
+profiled: setup ## build it as the image has it: twice as long, a fifth less processor time
 	scripts/profiled.sh build --locked --release
 
 demo: ## see it work: a small server, a few requests, their spans, captured live

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds with a profile: builds the program so that it counts which ways it takes, runs it on the loads of the benchmark, and
-# builds it again for what was counted, which saves a fourth of the processor time. Where that cannot be, it builds without a
+# builds it again for what was counted, which saves a fifth of the processor time. Where that cannot be, it builds without a
 # profile and says so.
 # Usage: profiled.sh build|bench [ARGUMENTS OF CARGO]     in the folder of the package
 #        profiled.sh tools [TARGET|amd64|arm64]           only installs what it needs
@@ -116,7 +116,7 @@ learn() {
 
 # without WHY ARGUMENTS OF CARGO
 without() {
-  say "WITHOUT A PROFILE, which makes the program a third slower: $1"
+  say "WITHOUT A PROFILE, which makes the program a fourth slower: $1"
   shift
   cargo "$@"
   exit
