@@ -160,9 +160,21 @@ mod tests {
 
     use super::*;
 
-    /// Something but NUL in the first place, as far as `bytes` tell.
+    /// Whether there is NUL, but for the first byte, or CR that ends no line, as one at the end.
     fn is_odd(bytes: &[u8]) -> bool {
-        bytes.iter().skip(1).any(|byte| *byte == 0) || bytes.windows(2).any(|two| two[0] == b'\r' && two[1] != b'\n')
+        let ends_line = |place: usize| bytes.get(place + 1) == Some(&b'\n');
+        let mut all = bytes.iter().enumerate();
+        all.any(|(place, byte)| (*byte == 0 && place > 0) || (*byte == b'\r' && !ends_line(place)))
+    }
+
+    #[test]
+    fn a_return_at_the_end_of_few_bytes_may_be_odd_and_is_none_before_a_line_feed() {
+        let after_one = |bytes: &[u8]| {
+            let mut found = LineFeeds::of(bytes);
+            (found.next(), found.may_be_odd())
+        };
+        assert_eq!(after_one(b"\0\n\r"), (Some(1), true));
+        assert_eq!(after_one(b"\0\r\n"), (Some(2), false));
     }
 
     proptest! {
