@@ -23,7 +23,7 @@ const STILL_HEAVY: u64 = HEAVY / 8;
 /// Sequence numbers that are told of at once: what ten gigabits a second bring in 400 ms, and an eighth of all numbers.
 const REACH: u32 = 1 << 29;
 /// Segments of bodies below this are not looked at here.
-pub(super) const LARGE_OF_BODY: u32 = 4096;
+const LARGE_OF_BODY: u32 = 4096;
 /// A body is worth telling when so much of it is still to come...
 const LONG: u64 = 4 << 20;
 /// ...without its end: more than a packet holds, so that none of the part reaches beyond it (RFC 2675 §2).
@@ -151,6 +151,17 @@ impl Heavy {
             }
         } else if self.streams.len() < WATCHED {
             self.streams.push(Stream { id, bytes: u64::from(length), part, is_heavy: false });
+        }
+    }
+
+    /// Notes a segment of `length` bytes of a stream that goes on at `next`, if it is in the middle of a long body: `unread` tells
+    /// how much of what follows nobody reads.
+    #[inline]
+    pub(super) fn note_body(&mut self, id: StreamId, length: u32, next: SequenceNumber, unread: impl FnOnce() -> u64) {
+        if length >= LARGE_OF_BODY
+            && let Some(part) = Part::of_body(next, unread())
+        {
+            self.note(id, length, part);
         }
     }
 

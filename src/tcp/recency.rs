@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::Interest;
 use super::slots::grow_gently;
 use crate::time::Timestamp;
 
@@ -25,6 +26,17 @@ pub(super) enum Rank {
     Quiet,
     /// An open exchange.
     Busy,
+}
+
+impl Rank {
+    /// Of a connection that is followed.
+    pub(super) const fn of(interest: Interest) -> Self {
+        match interest {
+            Interest::Busy => Self::Busy,
+            Interest::Quiet => Self::Quiet,
+            Interest::Undecided | Interest::None => Self::Fresh,
+        }
+    }
 }
 
 /// Ranks in the order in which they are given up.

@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 use ends::{Ends, initials, is_new_syn};
 pub use limits::{Overflow, TcpCounters, TcpLimits};
 
-use super::bulk::{Heavy, LARGE_OF_BODY, Part, StreamId};
+use super::bulk::{Heavy, Part, StreamId};
 use super::connection::{Context, FAR_BEHIND, Streams, Verdict};
 use super::holders::Holders;
 use super::key::FlowKey;
@@ -300,11 +300,8 @@ impl<S> ConnectionTable<S> {
         let mut cx = Context { handler, counters: &mut self.counters, limits: &self.limits };
         let verdict = streams.accept(segment, direction, &mut cx);
         let birth = entry.birth;
-        if segment.payload_length >= LARGE_OF_BODY
-            && let Some(part) = Part::of_body(streams.half(direction).next(), H::unread(&streams.state, direction))
-        {
-            self.heavy.note(StreamId { index, birth, direction }, segment.payload_length, part);
-        }
+        let (id, next) = (StreamId { index, birth, direction }, streams.half(direction).next());
+        self.heavy.note_body(id, segment.payload_length, next, || H::unread(&streams.state, direction));
         self.after(index, birth, before, verdict, segment.at, handler);
     }
 
@@ -344,14 +341,9 @@ impl<S> ConnectionTable<S> {
             let deadline = if deadline > self.now { deadline } else { self.now.saturating_add(RETRY) };
             self.losses.push_back(LossTimer { deadline, index, birth });
         }
-        let rank = match interest {
-            Interest::Busy => Rank::Busy,
-            Interest::Quiet => Rank::Quiet,
-            Interest::Undecided | Interest::None => Rank::Fresh,
-        };
         let place = if held > 0 { Holders::PLACE } else { 0 };
         let bytes = Self::ENTRY + size_of::<Streams<S>>() + held + place + H::heap_bytes(&streams.state);
-        self.recency.touch(index, rank, at, bytes);
+        self.recency.touch(index, Rank::of(interest), at, bytes);
         // Timers of connections that are gone must not pile up while packet time stands still.
         if self.losses.len() > 2 * self.limits.max_connections.max(1) {
             let entries = &self.entries;

@@ -2,7 +2,7 @@
 
 use super::{ConnectionTable, Entry, EntryState, Rank};
 use crate::packet::Segment;
-use crate::tcp::bulk::{LARGE_OF_BODY, Part, StreamId};
+use crate::tcp::bulk::StreamId;
 use crate::tcp::connection::{Context, Streams, Verdict};
 use crate::tcp::{Direction, Interest, StreamHandler};
 
@@ -34,22 +34,15 @@ impl<S> ConnectionTable<S> {
             self.recency.touch_alone(index, segment.at);
             return true;
         }
-        if segment.payload_length >= LARGE_OF_BODY
-            && let Some(part) = Part::of_body(streams.half(direction).next(), H::unread(&streams.state, direction))
-        {
-            self.heavy.note(StreamId { index, birth, direction }, segment.payload_length, part);
+        let (id, next) = (StreamId { index, birth, direction }, streams.half(direction).next());
+        self.heavy.note_body(id, segment.payload_length, next, || H::unread(&streams.state, direction));
+        let interest = streams.interest;
+        if !matches!(interest, Interest::Busy | Interest::Quiet) || H::waits(&streams.state) {
+            self.after(index, birth, 0, Verdict::Open(interest), segment.at, handler);
+            return true;
         }
-        let (interest, waits) = (streams.interest, H::waits(&streams.state));
-        let rank = match interest {
-            Interest::Busy if !waits => Rank::Busy,
-            Interest::Quiet if !waits => Rank::Quiet,
-            _ => {
-                self.after(index, birth, 0, Verdict::Open(interest), segment.at, handler);
-                return true;
-            }
-        };
         let bytes = Self::ENTRY + size_of::<Streams<S>>() + H::heap_bytes(&streams.state);
-        self.recency.touch(index, rank, segment.at, bytes);
+        self.recency.touch(index, Rank::of(interest), segment.at, bytes);
         self.shed(handler);
         true
     }
