@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use self::ids::{exchange_id, span_id, trace_id};
 use super::attributes::{AttributeSink, Attributes, lossy};
 use super::block::Asked;
 use super::draft::{Draft, Source};
@@ -15,8 +16,10 @@ use super::{
     Status, forwarded, legacy, names, semconv,
 };
 use crate::exchange::trace_context::TraceContext;
-use crate::exchange::{Exchange, ExchangeId, ResponsePart};
+use crate::exchange::{Exchange, ResponsePart};
 use crate::http::{FieldCode, FieldName};
+
+mod ids;
 
 /// OTLP span flags: whether the parent is remote is known, and it is.
 const HAS_IS_REMOTE: u32 = 0x100;
@@ -451,46 +454,6 @@ fn add_sizes_and_times<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, e
     if exchange.retransmits > 0 {
         list.int(semconv::RETRANSMITS, exchange.retransmits);
     }
-}
-
-/// `K[0..16]`, and never zero.
-fn trace_id(id: ExchangeId) -> [u8; 16] {
-    let bytes = id.0.first_chunk().copied().unwrap_or_default();
-    u128::from_be_bytes(bytes).max(1).to_be_bytes()
-}
-
-/// CLIENT's id is `K[16..24]`, SERVER's `K[24..32]`; never zero.
-fn span_id(id: ExchangeId, kind: SpanKind) -> [u8; 8] {
-    let bytes = match kind {
-        SpanKind::Client => id.0.get(16..),
-        SpanKind::Server => id.0.get(24..),
-    };
-    let bytes = bytes.and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-    u64::from_be_bytes(bytes).max(1).to_be_bytes()
-}
-
-/// `K[0..8]` in hexadecimal: two digits a byte.
-fn exchange_id(id: ExchangeId) -> [[u8; 2]; 8] {
-    let mut digits = [[0; 2]; 8];
-    for (digits, byte) in digits.iter_mut().zip(id.0) {
-        *digits = HEXADECIMAL.get(usize::from(byte)).copied().unwrap_or_default();
-    }
-    digits
-}
-
-/// The digits of each byte.
-const HEXADECIMAL: [[u8; 2]; 256] = {
-    let mut digits = [[0; 2]; 256];
-    let (mut left, mut byte) = (digits.as_mut_slice(), 0_u8);
-    while let [place, rest @ ..] = left {
-        *place = [digit(byte >> 4), digit(byte & 15)];
-        (left, byte) = (rest, byte.wrapping_add(1));
-    }
-    digits
-};
-
-const fn digit(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }
 }
 
 #[cfg(test)]

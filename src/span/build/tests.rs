@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::exchange::{Outcome, RequestPart, Transfer};
+use crate::exchange::{ExchangeId, Outcome, RequestPart, Transfer};
 use crate::http::{RequestHead, ResponseHead};
 use crate::span::{MAX_TEXT, NoNames, Value};
 use crate::time::Timestamp;
