@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::ends::End;
 use super::{Endpoint, Node, Service, SpanKind};
+use crate::http::Version;
 
 /// What decides the attributes of a block: equal keys, equal attributes, as long as what [`Held`] has is held.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,17 +64,18 @@ impl BlockKey {
     /// Bytes of a host that it can have in it.
     const HOST: usize = 32;
 
-    /// Of a connection: its sockets, as its client's side has them, as the side has them that the span is of; who was asked, if
-    /// that is part of the block.
+    /// Of a connection: the version that is spoken there; its sockets, as its client's side has them, as the side has them that the
+    /// span is of; who was asked, if that is part of the block.
     #[inline]
     pub(super) fn of_connection(
         all: bool,
         kind: SpanKind,
+        version: Version,
         sockets: [&SocketAddr; 4],
         asked: Option<Asked<'_>>,
     ) -> Self {
         let (said, host) = asked.map_or((0, [0; 4]), Asked::words);
-        let which = Block::Connection { all }.number() | (kind as u64) << 8 | said;
+        let which = Block::Connection { all }.number() | (version as u64) << 2 | (kind as u64) << 8 | said;
         let [a, b, c, d] = host;
         match sockets.map(short) {
             [Some(client), Some(server), Some(peer), Some(own)] => {
@@ -112,7 +114,17 @@ impl BlockKey {
         Self([block.number(), port, endpoint, node, service, 0, 0, 0, 0, 0, 0, 0, 0, 0])
     }
 
+    /// Of the same without a gap in the middle: all of it is one part.
+    #[inline]
+    pub(super) fn in_one_part(mut self) -> Self {
+        if let Some(first) = self.0.first_mut() {
+            *first |= 1 << 3;
+        }
+        self
+    }
+
     /// Where no text is longer than `limit` bytes, which are fewer than 2¹⁶ ([`MAX_TEXT`](super::MAX_TEXT)).
+    #[inline]
     pub(super) fn within(mut self, limit: usize) -> Self {
         if let Some(first) = self.0.first_mut() {
             *first |= (limit as u64) << 32;
@@ -132,7 +144,7 @@ impl BlockKey {
     /// One of many that differ.
     pub(crate) fn numbered(number: u32) -> Self {
         let socket = SocketAddr::from((number.to_be_bytes(), 80));
-        Self::of_connection(true, SpanKind::Server, [&socket; 4], None)
+        Self::of_connection(true, SpanKind::Server, Version::Http11, [&socket; 4], None)
     }
 }
 
@@ -190,9 +202,15 @@ mod tests {
                 let mut four = [&sockets[0]; 4];
                 four[place] = socket;
                 for asked in &said {
-                    for (all, kind) in [(true, SpanKind::Server), (false, SpanKind::Server), (true, SpanKind::Client)] {
-                        let key = BlockKey::of_connection(all, kind, four, *asked);
-                        keys.extend([0, 1, 65_535].map(|limit| key.within(limit).0));
+                    for (all, kind, version) in [
+                        (true, SpanKind::Server, Version::Http11),
+                        (true, SpanKind::Server, Version::Http10),
+                        (false, SpanKind::Server, Version::Http11),
+                        (true, SpanKind::Client, Version::Http11),
+                    ] {
+                        let key = BlockKey::of_connection(all, kind, version, four, *asked);
+                        let both = [key, key.in_one_part()];
+                        keys.extend(both.into_iter().flat_map(|key| [0, 1, 65_535].map(|limit| key.within(limit).0)));
                     }
                 }
             }
@@ -200,7 +218,7 @@ mod tests {
         let count = keys.len();
         keys.sort_unstable();
         keys.dedup();
-        assert_eq!((keys.len(), count), (count, 17 * 36 * 3 * 3));
+        assert_eq!((keys.len(), count), (count, 17 * 36 * 4 * 2 * 3));
         assert!(Asked::new(&"a".repeat(33), None).is_none());
     }
 }

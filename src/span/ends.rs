@@ -126,6 +126,11 @@ impl Ends {
         }
     }
 
+    /// Whether nobody knows who is at either.
+    pub fn are_unknown(&self) -> bool {
+        self.client.endpoint.is_none() && self.server.endpoint.is_none()
+    }
+
     /// Pods at either end.
     pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
         [&self.client, &self.server].into_iter().filter_map(End::pod)

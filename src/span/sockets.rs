@@ -1,4 +1,4 @@
-//! The sockets of an exchange → `source.*`, `destination.*` and `network.*`.
+//! The sockets of an exchange, and the version of what is spoken there → `source.*`, `destination.*` and `network.*`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -6,8 +6,9 @@ use super::attributes::{AddressText, AttributeSink, Attributes};
 use super::block::Asked;
 use super::{BlockKey, Layout, SpanKind, semconv};
 use crate::exchange::Exchange;
+use crate::http::Version;
 
-/// The sockets of an exchange.
+/// The sockets of an exchange, and the version of HTTP that is spoken there.
 pub(super) struct Sockets<'a> {
     kind: SpanKind,
     pub(super) client: &'a SocketAddr,
@@ -15,6 +16,7 @@ pub(super) struct Sockets<'a> {
     /// Of the side that the span is of: the other end, its own.
     peer: &'a SocketAddr,
     own: &'a SocketAddr,
+    version: Version,
 }
 
 impl<'a> Sockets<'a> {
@@ -25,14 +27,18 @@ impl<'a> Sockets<'a> {
             (SpanKind::Server, None) => (client, server),
             (SpanKind::Client, _) => (server, client),
         };
-        Self { kind, client, server, peer, own }
+        let version = match &exchange.response {
+            Some(part) => part.head.version(),
+            None => exchange.request.head.version(),
+        };
+        Self { kind, client, server, peer, own, version }
     }
 
     /// The key of the block of what [`Self::add`] adds, and with it what `asked` decides.
     #[inline]
     pub(super) fn key(&self, layout: Layout, asked: Option<Asked<'_>>) -> BlockKey {
         let sockets = [self.client, self.server, self.peer, self.own];
-        BlockKey::of_connection(layout == Layout::Agent, self.kind, sockets, asked)
+        BlockKey::of_connection(layout == Layout::Agent, self.kind, self.version, sockets, asked)
     }
 
     #[cold]
@@ -50,6 +56,7 @@ impl<'a> Sockets<'a> {
         list.text(semconv::NETWORK_TRANSPORT, "tcp");
         let is_v4 = matches!(self.peer.ip().to_canonical(), IpAddr::V4(_));
         list.text(semconv::NETWORK_TYPE, if is_v4 { "ipv4" } else { "ipv6" });
+        list.text(semconv::NETWORK_PROTOCOL_VERSION, self.version.as_str());
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use self::ids::{exchange_id, span_id, trace_id};
 use super::attributes::{AttributeSink, Attributes, lossy};
-use super::block::Asked;
+use super::block::{Asked, Held};
 use super::draft::{Draft, Source};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
@@ -228,12 +228,21 @@ impl SpanBuilder {
         if asked.is_none() {
             add_server_and_client(list, reading, &sockets);
         }
-        list.around(
-            sockets.key(settings.layout, asked),
-            |list| asked.into_iter().for_each(|_| add_server_and_client(list, reading, &sockets)),
-            |list| self.add_ends(list, reading),
-            |list| sockets.add(list, settings.layout),
-        );
+        let key = sockets.key(settings.layout, asked);
+        let add_asked = |list: &mut Attributes<'_, S>| {
+            if asked.is_some() {
+                add_server_and_client(list, reading, &sockets);
+            }
+        };
+        let add_connection = |list: &mut Attributes<'_, S>| sockets.add(list, settings.layout);
+        if reading.ends.are_unknown() {
+            list.block(key.in_one_part(), Held::default, |list| {
+                add_asked(list);
+                add_connection(list);
+            });
+        } else {
+            list.around(key, add_asked, |list| self.add_ends(list, reading), add_connection);
+        }
         add_sizes_and_times(list, reading.exchange);
         if rate > 1 {
             list.int(semconv::SAMPLE_RATE, rate);
@@ -434,11 +443,6 @@ fn add_client<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: 
 
 fn add_sizes_and_times<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: &Exchange) {
     let request = &exchange.request.transfer;
-    let version = match &exchange.response {
-        Some(part) => part.head.version(),
-        None => exchange.request.head.version(),
-    };
-    list.text(semconv::NETWORK_PROTOCOL_VERSION, version.as_str());
     list.int(semconv::HTTP_REQUEST_BODY_SIZE, request.body_bytes);
     list.int(semconv::HTTP_REQUEST_SIZE, request.wire_bytes);
     if let Some(response) = exchange.response.as_ref().map(|part| &part.transfer) {
