@@ -1,6 +1,10 @@
 //! Names and values → a span's attributes, within the limits on their number and length.
 
 #![expect(clippy::ptr_arg, reason = "a list keeps a text that is borrowed as it is")]
+#![expect(
+    clippy::inline_always,
+    reason = "where a name is told in advance, its length and place are known to the compiler"
+)]
 
 use std::borrow::Cow;
 use std::io::Write as _;
@@ -28,6 +32,14 @@ pub trait AttributeSink<'a> {
 
     /// Takes an integer.
     fn int(&mut self, key: &'a Key, number: i64);
+
+    /// Takes several integers.
+    #[inline]
+    fn ints<const N: usize>(&mut self, numbers: [(&'a Key, i64); N]) {
+        for (key, number) in numbers {
+            self.int(key, number);
+        }
+    }
 
     /// Takes a floating-point number.
     fn double(&mut self, key: &'a Key, number: f64);
@@ -143,6 +155,18 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
         }
     }
 
+    /// The same for one that nearly every span has: its name is told in advance.
+    #[inline(always)]
+    pub(super) fn usual(&mut self, key: &'a Key, text: &Cow<'a, str>) {
+        if text.len() <= self.length_limit {
+            if self.has_room() {
+                self.sink.text(key, text);
+            }
+        } else {
+            self.shared(key, text);
+        }
+    }
+
     #[cold]
     fn long(&mut self, key: &'a Key, text: &Cow<'a, str>) {
         self.sink.text(key, &cut(text.clone(), self.length_limit));
@@ -153,6 +177,19 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
     pub(super) fn passing(&mut self, key: &'a Key, text: &str) {
         if self.has_room() {
             self.sink.passing(key, text.get(..self.length_limit).unwrap_or(text));
+        }
+    }
+
+    /// Likewise so many bytes, which are ASCII.
+    #[inline(always)]
+    pub(super) fn letters<const N: usize>(&mut self, key: &'a Key, letters: &[u8; N]) {
+        let text = ascii_here(letters).unwrap_or_default();
+        if N <= self.length_limit {
+            if self.has_room() {
+                self.sink.passing(key, text);
+            }
+        } else {
+            self.passing(key, text);
         }
     }
 
@@ -180,6 +217,19 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
     fn number(&mut self, key: &'a Key, value: i64) {
         if self.has_room() {
             self.sink.int(key, value);
+        }
+    }
+
+    /// Several integers that mostly come together, with names that are known in advance: all of them are written in one go.
+    #[inline(always)]
+    pub(super) fn ints<const N: usize>(&mut self, numbers: [(&'a Key, u64); N]) {
+        let numbers = numbers.map(|(key, number)| (key, i64::try_from(number).unwrap_or(i64::MAX)));
+        match self.room.checked_sub(N) {
+            Some(left) => {
+                self.room = left;
+                self.sink.ints(numbers);
+            }
+            None => numbers.into_iter().for_each(|(key, number)| self.number(key, number)),
         }
     }
 
@@ -297,6 +347,11 @@ pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
 
 #[inline(never)]
 fn ascii(bytes: &[u8]) -> Option<&str> {
+    ascii_here(bytes)
+}
+
+#[inline(always)]
+fn ascii_here(bytes: &[u8]) -> Option<&str> {
     if !is_ascii(bytes) {
         return None;
     }
@@ -307,6 +362,7 @@ fn ascii(bytes: &[u8]) -> Option<&str> {
 
 /// As the standard library has it, but faster for a few dozen bytes: what is behind the last whole word is looked at together with
 /// bytes before it.
+#[inline(always)]
 fn is_ascii(bytes: &[u8]) -> bool {
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let (words, rest) = bytes.as_chunks();

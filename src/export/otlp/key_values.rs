@@ -29,6 +29,9 @@ const SHORT: usize = 0x80;
 /// The first number that is a varint of four bytes.
 const FOUR_BYTES: u64 = 1 << 21;
 
+/// What may be stored of an integer below [`FOUR_BYTES`] with its name.
+const LONGEST_INTEGER: usize = 4 + 48 + 8;
+
 /// The key of a length-delimited field below 16.
 pub(super) const fn delimited_key(tag: u8) -> u8 {
     tag << 3 | WireType::LengthDelimited as u8
@@ -124,6 +127,39 @@ impl<const TAG: u8> KeyValues<'_, TAG> {
         self.long_integer(key.as_str(), number);
     }
 
+    /// Appends all of `numbers`, if all lengths are a byte each and there is room for them; else none.
+    #[inline(always)]
+    fn short_integers<const N: usize>(&mut self, numbers: [(&Key, i64); N]) -> Option<()> {
+        // A negative one is a large one.
+        match numbers.iter().fold(0, |all, (_, number)| all | number.cast_unsigned()) {
+            ..0x80 => self.integers_of(numbers.map(|(key, number)| (key, (number.cast_unsigned(), 1)))),
+            0x80..FOUR_BYTES => self.integers_of(numbers.map(|(key, number)| (key, varint(number.cast_unsigned())))),
+            _ => None,
+        }
+    }
+
+    /// Likewise of varints.
+    #[inline(always)]
+    fn integers_of<const N: usize>(&mut self, numbers: [(&Key, (u64, usize)); N]) -> Option<()> {
+        let mut left = self.out.ahead(0)?.as_mut_slice();
+        for (key, (digits, length)) in numbers {
+            let (padded, key_length) = key.padded();
+            if usize::from(key_length) > padded.len() {
+                return None;
+            }
+            let [length, ..] = (1 + length).to_le_bytes();
+            let place = left.first_chunk_mut::<LONGEST_INTEGER>()?;
+            *place.first_chunk_mut()? = [delimited_key(TAG), key_length + length + 4, delimited_key(1), key_length];
+            *place.get_mut(4..)?.first_chunk_mut()? = *padded;
+            let before = u64::from_le_bytes([delimited_key(2), length, INT, 0, 0, 0, 0, 0]);
+            *place.get_mut(4 + usize::from(key_length)..)?.first_chunk_mut()? = (before | digits << 24).to_le_bytes();
+            left = left.get_mut(6 + usize::from(key_length) + usize::from(length)..)?;
+        }
+        let count = Scratch::AHEAD - left.len();
+        self.out.keep(count);
+        Some(())
+    }
+
     #[cold]
     #[inline(never)]
     fn long_integer(&mut self, key: &str, number: i64) {
@@ -131,6 +167,12 @@ impl<const TAG: u8> KeyValues<'_, TAG> {
         self.begin(key, 1 + prost::encoding::encoded_len_varint(number));
         self.out.put(&[INT]);
         self.out.varint(number);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lone_integer(&mut self, key: &Key, number: i64) {
+        self.integer(key, number);
     }
 
     #[inline(always)]
@@ -206,6 +248,15 @@ impl<'a, const TAG: u8> AttributeSink<'a> for KeyValues<'_, TAG> {
     }
 
     #[inline(always)]
+    fn ints<const N: usize>(&mut self, numbers: [(&'a Key, i64); N]) {
+        if self.short_integers(numbers).is_none() {
+            for (key, number) in numbers {
+                self.lone_integer(key, number);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn double(&mut self, key: &'a Key, number: f64) {
         self.floating(key, number);
     }
@@ -219,7 +270,7 @@ impl<'a, const TAG: u8> AttributeSink<'a> for KeyValues<'_, TAG> {
     }
 
     fn recall(&mut self, key: &BlockKey, part: Part, room: usize) -> Option<usize> {
-        let (attributes, bytes) = self.memory.as_mut()?.find(key)?.part(part);
+        let (attributes, bytes) = self.memory.as_mut()?.find(key, part)?;
         if attributes > room {
             return None;
         }

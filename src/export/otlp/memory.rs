@@ -16,7 +16,7 @@ const LONGEST: usize = 2 << 10;
 pub(super) struct Memory {
     /// None before the first block; of each set the one that came last is first.
     sets: Vec<[Option<Box<Remembered>>; 2]>,
-    /// Set and place of the one that was found last: its other part is wanted soon, mostly.
+    /// Set and place of the one that was found last: its other part may be wanted soon.
     latest: (usize, usize),
 }
 
@@ -33,15 +33,16 @@ pub(super) struct Remembered {
 }
 
 impl Memory {
-    /// A block.
+    /// A part of a block: how many attributes it has, and their bytes.
     #[inline]
-    pub(super) fn find(&mut self, key: &BlockKey) -> Option<&Remembered> {
-        if !self.at(self.latest).is_some_and(|found| found.key == *key) {
+    pub(super) fn find(&mut self, key: &BlockKey, part: Part) -> Option<(usize, &[u8])> {
+        let is_latest = || self.at(self.latest).is_some_and(|found| found.key == *key);
+        if part == Part::Before || !is_latest() {
             let number = set_of(key);
             let is_it = |block: &Option<Box<Remembered>>| block.as_ref().is_some_and(|block| block.key == *key);
             self.latest = (number, self.sets.get(number)?.iter().position(is_it)?);
         }
-        self.at(self.latest)
+        Some(self.at(self.latest)?.part(part))
     }
 
     fn at(&self, (set, place): (usize, usize)) -> Option<&Remembered> {
@@ -103,14 +104,13 @@ mod tests {
     fn what_came_last_is_found_and_what_is_not_used_makes_room() {
         let mut memory = Memory::default();
         for (number, key) in keys().enumerate() {
-            assert!(memory.find(&key).is_none());
+            assert!(memory.find(&key, Part::Before).is_none());
             let bytes = number.to_le_bytes();
             memory.keep(key, Held::default(), [(number, &bytes), (number + 1, &[7])]);
-            let found = memory.find(&key).unwrap();
-            assert_eq!(found.part(Part::Before), (number, &bytes[..]));
-            assert_eq!(found.part(Part::Behind), (number + 1, &[7][..]));
+            assert_eq!(memory.find(&key, Part::Before), Some((number, &bytes[..])));
+            assert_eq!(memory.find(&key, Part::Behind), Some((number + 1, &[7][..])));
         }
-        let found = keys().filter(|key| memory.find(key).is_some()).count();
+        let found = keys().filter(|key| memory.find(key, Part::Before).is_some()).count();
         assert!((SETS..=2 * SETS).contains(&found), "{found}");
         let held: usize = memory.sets.iter().flatten().flatten().map(|block| block.bytes.capacity()).sum();
         assert!(held <= 2 * SETS * (size_of::<usize>() + 1));
@@ -124,7 +124,7 @@ mod tests {
         let mut memory = Memory::default();
         let mut keep = |key, bytes: &[u8], further: [BlockKey; 3]| {
             memory.keep(key, Held::default(), [(1, bytes), (0, b"")]);
-            further.map(|key| memory.find(&key).map(|found| found.part(Part::Before).1.to_vec()))
+            further.map(|key| memory.find(&key, Part::Before).map(|(_, bytes)| bytes.to_vec()))
         };
         let found = |bytes: &[u8]| Some(bytes.to_vec());
         assert_eq!(keep(one, b"one", [one, two, three]), [found(b"one"), None, None]);
@@ -137,8 +137,8 @@ mod tests {
         let mut memory = Memory::default();
         let key = keys().next().unwrap();
         memory.keep(key, Held::default(), [(1, &[0; LONGEST]), (1, &[0])]);
-        assert!(memory.find(&key).is_none());
+        assert!(memory.find(&key, Part::Before).is_none());
         memory.keep(key, Held::default(), [(1, &[0; LONGEST - 1]), (1, &[0])]);
-        assert!(memory.find(&key).is_some());
+        assert!(memory.find(&key, Part::Before).is_some());
     }
 }

@@ -47,6 +47,12 @@ impl Scratch {
         Some(ahead)
     }
 
+    /// Keeps so many of the bytes that were stored ahead.
+    #[inline(always)]
+    pub(super) const fn keep(&mut self, count: usize) {
+        self.length += count;
+    }
+
     /// Makes room to store ahead.
     #[inline]
     pub(super) fn reserve(&mut self) {

@@ -20,10 +20,11 @@ pub(super) fn span_id(id: ExchangeId, kind: SpanKind) -> [u8; 8] {
 }
 
 /// `K[0..8]` in hexadecimal: two digits a byte.
-pub(super) fn exchange_id(id: ExchangeId) -> [[u8; 2]; 8] {
-    let mut digits = [[0; 2]; 8];
-    for (digits, byte) in digits.iter_mut().zip(id.0) {
-        *digits = HEXADECIMAL.get(usize::from(byte)).copied().unwrap_or_default();
+pub(super) fn exchange_id(id: ExchangeId) -> [u8; 16] {
+    let mut digits = [0; 16];
+    let (places, _) = digits.as_chunks_mut();
+    for (place, byte) in places.iter_mut().zip(id.0) {
+        *place = HEXADECIMAL.get(usize::from(byte)).copied().unwrap_or_default();
     }
     digits
 }

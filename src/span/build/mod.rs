@@ -280,7 +280,7 @@ impl SpanBuilder {
         // A client's path is in its `url.full`; one table for both kinds wants it in one column.
         let is_apart = *kind == SpanKind::Server || settings.layout == Layout::Agent;
         if is_apart && !target.path.is_empty() {
-            list.shared(semconv::URL_PATH, &target.path);
+            list.usual(semconv::URL_PATH, &target.path);
         }
         if let Some(query) = target.query.as_ref().filter(|_| is_apart && settings.include_query) {
             list.shared(semconv::URL_QUERY, query);
@@ -299,7 +299,7 @@ impl SpanBuilder {
                 let mut lines = request.lines(keys.field());
                 if let Some(first) = lines.next().map(lossy) {
                     if keys.is_agent && reading.kind == SpanKind::Server {
-                        list.shared(semconv::USER_AGENT_ORIGINAL, &first);
+                        list.usual(semconv::USER_AGENT_ORIGINAL, &first);
                     }
                     self.add_header(list, &keys.request, keys, first, lines);
                 }
@@ -379,13 +379,13 @@ fn status_text(status: u16) -> Cow<'static, str> {
 
 fn add_http<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, reading: &Reading<'a>) {
     if reading.is_known {
-        list.shared(semconv::HTTP_REQUEST_METHOD, &reading.method);
+        list.usual(semconv::HTTP_REQUEST_METHOD, &reading.method);
     } else {
         list.text(semconv::HTTP_REQUEST_METHOD, "_OTHER");
         list.shared(semconv::HTTP_REQUEST_METHOD_ORIGINAL, &reading.method);
     }
     if let Some(response) = &reading.exchange.response {
-        list.int(semconv::HTTP_RESPONSE_STATUS_CODE, response.head.status());
+        list.ints([(semconv::HTTP_RESPONSE_STATUS_CODE, response.head.status().into())]);
     }
     if let Some(error) = &reading.error {
         list.shared(semconv::ERROR_TYPE, error);
@@ -395,7 +395,7 @@ fn add_http<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, reading: &Re
         let key = if reading.kind == SpanKind::Server { semconv::HTTP_ROUTE } else { semconv::URL_TEMPLATE };
         list.text(key, route);
     }
-    list.passing(semconv::EXCHANGE_ID, &lossy(exchange_id(reading.exchange.id).as_flattened()));
+    list.letters(semconv::EXCHANGE_ID, &exchange_id(reading.exchange.id));
     if reading.exchange.incomplete {
         list.bool(semconv::CAPTURE_INCOMPLETE, true);
     }
@@ -443,18 +443,22 @@ fn add_client<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: 
 
 fn add_sizes_and_times<'a, S: AttributeSink<'a>>(list: &mut Attributes<'_, S>, exchange: &Exchange) {
     let request = &exchange.request.transfer;
-    list.int(semconv::HTTP_REQUEST_BODY_SIZE, request.body_bytes);
-    list.int(semconv::HTTP_REQUEST_SIZE, request.wire_bytes);
+    let sent =
+        [(semconv::HTTP_REQUEST_BODY_SIZE, request.body_bytes), (semconv::HTTP_REQUEST_SIZE, request.wire_bytes)];
+    list.ints(sent);
+    let mut packets = 0;
     if let Some(response) = exchange.response.as_ref().map(|part| &part.transfer) {
-        list.int(semconv::HTTP_RESPONSE_BODY_SIZE, response.body_bytes);
-        list.int(semconv::HTTP_RESPONSE_SIZE, response.wire_bytes);
+        packets = response.packets;
+        list.ints([
+            (semconv::HTTP_RESPONSE_BODY_SIZE, response.body_bytes),
+            (semconv::HTTP_RESPONSE_SIZE, response.wire_bytes),
+        ]);
         list.millis(semconv::TIME_TO_FIRST_BYTE_MS, response.first_byte.saturating_since(request.first_byte));
     }
     if let Some(rtt) = exchange.handshake_rtt {
         list.millis(semconv::HANDSHAKE_RTT_MS, rtt);
     }
-    list.int(semconv::REQUEST_PACKETS, request.packets);
-    list.int(semconv::RESPONSE_PACKETS, exchange.response.as_ref().map_or(0, |part| part.transfer.packets));
+    list.ints([(semconv::REQUEST_PACKETS, request.packets.into()), (semconv::RESPONSE_PACKETS, packets.into())]);
     if exchange.retransmits > 0 {
         list.int(semconv::RETRANSMITS, exchange.retransmits);
     }
