@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::attributes::lossy;
 use super::target::host_and_port;
+use super::text::lossy;
 use crate::http::RequestHead;
 use crate::http::field_name::{FORWARDED, X_FORWARDED_FOR, X_FORWARDED_PROTO};
 

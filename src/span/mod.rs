@@ -25,6 +25,7 @@ mod selection;
 mod semconv;
 mod sockets;
 mod target;
+mod text;
 mod workload;
 
 pub use attributes::{AttributeSink, Part};

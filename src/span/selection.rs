@@ -3,8 +3,8 @@
 use wildmatch::WildMatch;
 
 use super::Pod;
-use super::attributes::lossy;
 use super::ends::Ends;
+use super::text::lossy;
 use crate::exchange::Exchange;
 use crate::http::field_name::{CONTENT_TYPE, USER_AGENT};
 

@@ -2,8 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::attributes::{AddressText, AttributeSink, Attributes};
+use super::attributes::{AttributeSink, Attributes};
 use super::block::Asked;
+use super::text::AddressText;
 use super::{BlockKey, Layout, SpanKind, semconv};
 use crate::exchange::Exchange;
 use crate::http::Version;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::attributes::lossy;
 use super::redact;
+use super::text::lossy;
 use crate::http::RequestHead;
 use crate::http::field_name::HOST;
 

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use self::ids::{exchange_id, span_id, trace_id};
-use super::attributes::{AttributeSink, Attributes, lossy};
+use super::attributes::{AttributeSink, Attributes};
 use super::block::{Asked, Held};
 use super::draft::{Draft, Source};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
 use super::sockets::{self, Sockets};
 use super::target::{Target, default_port};
+use super::text::lossy;
 use super::workload::Workloads;
 use super::{
     EndpointLookup, Ends, Key, Layout, LeftOut, LocalAddresses, Resource, Sampler, Span, SpanKind, SpanSettings,
