@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::text::{AddressText, ascii_here};
+use super::text::{AddressText, ascii_without};
 use super::{Attribute, BlockKey, Held, Key, MAX_TEXT, SpanSettings, Value};
 
 /// Where attributes go, one after the other.
@@ -182,7 +182,7 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
     /// Likewise so many bytes, which are ASCII.
     #[inline(always)]
     pub(super) fn letters<const N: usize>(&mut self, key: &'a Key, letters: &[u8; N]) {
-        let text = ascii_here(letters).unwrap_or_default();
+        let text = ascii_without(letters, []).unwrap_or_default();
         if N <= self.length_limit {
             if self.has_room() {
                 self.sink.passing(key, text);

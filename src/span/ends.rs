@@ -68,13 +68,24 @@ impl Ends {
     }
 
     fn without_names(exchange: &Exchange, local: &dyn LocalAddresses) -> Self {
-        let (asked, answering) = (exchange.server, exchange.at_server().1);
-        let end =
-            |socket: SocketAddr, is_here: bool| End { socket, endpoint: None, service: None, node: None, is_here };
-        let client = end(exchange.client, local.is_local(exchange.client.ip()));
-        let server = end(answering, local.is_local(answering.ip()) || local.is_local(asked.ip()));
-        let client_is_reported_elsewhere = !client.is_here && local.is_reported_elsewhere(exchange.client.ip());
-        Self { client, server, places_are_known: false, client_is_reported_elsewhere }
+        let (client, asked) = (&exchange.client, &exchange.server);
+        let answering = exchange.translated.as_ref().map_or(asked, |there| &there.server);
+        let is_known = local.is_known();
+        let client_is_here = is_known && local.is_local(client.ip());
+        let server_is_here = is_known && (local.is_local(answering.ip()) || local.is_local(asked.ip()));
+        let end = |socket: &SocketAddr, is_here: bool| End {
+            socket: *socket,
+            endpoint: None,
+            service: None,
+            node: None,
+            is_here,
+        };
+        Self {
+            client: end(client, client_is_here),
+            server: end(answering, server_is_here),
+            places_are_known: false,
+            client_is_reported_elsewhere: !client_is_here && local.is_reported_elsewhere(client.ip()),
+        }
     }
 
     fn server(exchange: &Exchange, at: Timestamp, local: &dyn LocalAddresses, names: &dyn EndpointLookup) -> End {

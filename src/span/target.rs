@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::redact;
-use super::text::lossy;
+use super::text::{ascii_without, lossy};
 use crate::http::RequestHead;
 use crate::http::field_name::HOST;
 
@@ -18,8 +18,8 @@ pub(super) struct Target<'a> {
     pub(super) port: Option<u16>,
     /// Path, with its leading slash, or `*`; empty for the authority form.
     pub(super) path: Cow<'a, str>,
-    /// Query without `?`, secrets replaced.
-    pub(super) query: Option<Cow<'a, str>>,
+    /// Query without `?`, as it was sent.
+    query: Option<&'a [u8]>,
     /// Whether the authority held user information.
     pub(super) has_userinfo: bool,
 }
@@ -44,6 +44,11 @@ impl<'a> Target<'a> {
         }
     }
 
+    /// Query without `?`, secrets replaced.
+    pub(super) fn query(&self) -> Option<Cow<'a, str>> {
+        self.query.map(|query| redact::query(lossy(query)))
+    }
+
     /// The scheme that the server is asked with, which may be a proxy's.
     pub(super) fn immediate_scheme(&self) -> &str {
         self.scheme.as_deref().unwrap_or("http")
@@ -66,23 +71,23 @@ impl<'a> Target<'a> {
         if self.path != "*" {
             full.push_str(&self.path);
         }
-        if let Some(query) = self.query.as_deref().filter(|_| include_query) {
+        if let Some(query) = Some(self).filter(|_| include_query).and_then(Self::query) {
             full.push('?');
-            full.push_str(query);
+            full.push_str(&query);
         }
         full
     }
 
     fn new(scheme: Option<&'a [u8]>, authority: &'a [u8], rest: &'a [u8]) -> Self {
         let (path, query) = path_and_query(rest);
-        let path = if path.is_empty() && scheme.is_some() { b"/" } else { path };
+        let path = if path.is_empty() && scheme.is_some() { Cow::Borrowed("/") } else { path };
         let (host, port, has_userinfo) = host_and_rest(authority.trim_ascii());
         Self {
             scheme: scheme.map(|scheme| Cow::Owned(String::from_utf8_lossy(scheme).to_ascii_lowercase())),
-            host: Some(lossy(host)).filter(|host| !host.is_empty()),
+            host: Some(host).filter(|host| !host.is_empty()),
             port,
-            path: lossy(path),
-            query: query.map(|query| redact::query(lossy(query))),
+            path,
+            query,
             has_userinfo,
         }
     }
@@ -98,14 +103,14 @@ pub(super) fn default_port(scheme: &str) -> Option<u16> {
 }
 
 /// Host and port of an authority, and whether it has user information (RFC 3986 §3.2).
-fn host_and_rest(authority: &[u8]) -> (&[u8], Option<u16>, bool) {
+fn host_and_rest(authority: &[u8]) -> (Cow<'_, str>, Option<u16>, bool) {
     // Mostly it is a host alone.
-    if !authority.starts_with(b"[") && memchr::memchr2(b'@', b':', authority).is_none() {
-        return (authority, None, false);
+    if let Some(host) = ascii_without(authority, *b"@:").filter(|host| !host.starts_with('[')) {
+        return (Cow::Borrowed(host), None, false);
     }
     let at = memchr::memrchr(b'@', authority);
     let (host, port) = host_and_port(at.map_or(authority, |at| authority.get(at + 1..).unwrap_or_default()));
-    (host, port, at.is_some())
+    (lossy(host), port, at.is_some())
 }
 
 /// `host[:port]` or `[IPv6][:port]` (RFC 3986 §3.2.2).
@@ -127,12 +132,15 @@ fn port(digits: &[u8]) -> Option<u16> {
 }
 
 /// Without the fragment.
-fn path_and_query(rest: &[u8]) -> (&[u8], Option<&[u8]>) {
+fn path_and_query(rest: &[u8]) -> (Cow<'_, str>, Option<&[u8]>) {
+    if let Some(path) = ascii_without(rest, *b"?#") {
+        return (Cow::Borrowed(path), None);
+    }
     let Some((path, behind)) = memchr::memchr2(b'?', b'#', rest).and_then(|end| rest.split_at_checked(end)) else {
-        return (rest, None);
+        return (lossy(rest), None);
     };
     let query = behind.strip_prefix(b"?");
-    (path, query.map(|query| split_at(query, b'#').map_or(query, |(before, _)| before)))
+    (lossy(path), query.map(|query| split_at(query, b'#').map_or(query, |(before, _)| before)))
 }
 
 /// RFC 3986 §3.1.
@@ -164,7 +172,7 @@ mod tests {
     fn origin_form_takes_its_host_from_the_host_line() {
         read("GET /a/b?x=1&sig=s#f", "shop.example:8080", |target| {
             assert_eq!((target.host.as_deref(), target.port), (Some("shop.example"), Some(8080)));
-            assert_eq!((&*target.path, target.query.as_deref()), ("/a/b", Some("x=1&sig=REDACTED")));
+            assert_eq!((&*target.path, target.query().as_deref()), ("/a/b", Some("x=1&sig=REDACTED")));
             assert_eq!(target.scheme, None);
             assert_eq!(target.full("http", "shop.example", false), "http://shop.example:8080/a/b");
         });
@@ -177,7 +185,7 @@ mod tests {
                 (target.scheme.as_deref(), target.host.as_deref(), target.port),
                 (Some("http"), Some("fd00::1"), Some(81))
             );
-            assert_eq!((&*target.path, target.query.as_deref()), ("/", Some("q")));
+            assert_eq!((&*target.path, target.query().as_deref()), ("/", Some("q")));
             assert_eq!(target.full("http", "fd00::1", true), "http://REDACTED:REDACTED@[fd00::1]:81/?q");
         });
     }

@@ -14,12 +14,13 @@ pub(super) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
 
 #[inline(never)]
 fn ascii(bytes: &[u8]) -> Option<&str> {
-    ascii_here(bytes)
+    ascii_without(bytes, [])
 }
 
+/// ASCII that has none of `others` in it.
 #[inline(always)]
-pub(super) fn ascii_here(bytes: &[u8]) -> Option<&str> {
-    if !is_ascii(bytes) {
+pub(super) fn ascii_without<const N: usize>(bytes: &[u8], others: [u8; N]) -> Option<&str> {
+    if !is_ascii_without(bytes, others) {
         return None;
     }
     #[expect(unsafe_code, reason = "the standard library has no such conversion yet that is stable")]
@@ -28,17 +29,21 @@ pub(super) fn ascii_here(bytes: &[u8]) -> Option<&str> {
 }
 
 /// As the standard library has it, but faster for a few dozen bytes: what is behind the last whole word is looked at together with
-/// bytes before it.
+/// bytes before it. `others`, which are ASCII themselves, are found on the way.
 #[inline(always)]
-fn is_ascii(bytes: &[u8]) -> bool {
-    const HIGH: u64 = 0x8080_8080_8080_8080;
+fn is_ascii_without<const N: usize>(bytes: &[u8], others: [u8; N]) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = LOW << 7;
+    // Of ASCII that is another byte one less is ASCII as well. What is not may take one from the next, but it is told itself.
+    let less = |word: u64, other: u8| (word ^ (LOW * u64::from(other))).wrapping_sub(LOW);
+    let odd = |word: u64| others.iter().fold(word, |odd, other| odd | less(word, *other));
     let (words, rest) = bytes.as_chunks();
-    let all = words.iter().fold(0, |all, word| all | u64::from_ne_bytes(*word));
-    let last = match bytes.last_chunk() {
-        Some(last) => u64::from_ne_bytes(*last),
-        None => u64::from(rest.iter().fold(0, |all, byte| all | byte)),
-    };
-    (all | last) & HIGH == 0
+    let all = words.iter().fold(0, |all, word| all | odd(u64::from_ne_bytes(*word)));
+    let is_odd = |byte: &u8| !byte.is_ascii() || others.contains(byte);
+    match bytes.last_chunk() {
+        Some(last) => (all | odd(u64::from_ne_bytes(*last))) & HIGH == 0,
+        None => !rest.iter().fold(false, |any, byte| any | is_odd(byte)),
+    }
 }
 
 #[cold]
@@ -121,11 +126,25 @@ mod tests {
     fn ascii_is_what_the_standard_library_says() {
         for length in 0..80 {
             let mut bytes = vec![b'a'; length];
-            assert!(is_ascii(&bytes));
+            assert!(ascii(&bytes).is_some());
             for place in 0..length {
                 bytes[place] = 0x80;
-                assert!(!is_ascii(&bytes), "{place} of {length}");
+                assert!(ascii(&bytes).is_none(), "{place} of {length}");
                 bytes[place] = 0x7f;
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_is_told_from_those_that_must_not_be_there() {
+        for others in [*b"?#", *b"@:", [0, 0x7f]] {
+            for length in 1..20 {
+                for (place, byte) in (0..length).flat_map(|place| (0..=255).map(move |byte| (place, byte))) {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[place] = byte;
+                    let expected = std::str::from_utf8(&bytes).ok().filter(|_| !others.contains(&byte));
+                    assert_eq!(ascii_without(&bytes, others), expected, "{byte} at {place} of {length}");
+                }
             }
         }
     }

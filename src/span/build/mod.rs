@@ -283,8 +283,11 @@ impl SpanBuilder {
         if is_apart && !target.path.is_empty() {
             list.usual(semconv::URL_PATH, &target.path);
         }
-        if let Some(query) = target.query.as_ref().filter(|_| is_apart && settings.include_query) {
-            list.shared(semconv::URL_QUERY, query);
+        if is_apart
+            && settings.include_query
+            && let Some(query) = target.query()
+        {
+            list.shared(semconv::URL_QUERY, &query);
         }
         if *kind == SpanKind::Client {
             let address = sockets::text(sockets.server);
