@@ -239,7 +239,7 @@ impl<'s, 'a, S: AttributeSink<'a>> Attributes<'s, S> {
     }
 
     /// A duration in milliseconds.
-    #[inline(never)]
+    #[inline(always)]
     pub(super) fn millis(&mut self, key: &'a Key, value: Duration) {
         if self.has_room() {
             self.sink.double(key, value.as_secs_f64() * 1000.0);

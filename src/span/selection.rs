@@ -82,17 +82,42 @@ impl Default for Selection {
     }
 }
 
+/// The reasons for which anything was included or excluded, and what tells of one at once that it is none.
+#[derive(Debug)]
+pub(super) struct Reasons {
+    all: Vec<LeftOut>,
+    /// Where only user agents that begin with certain bytes may count: which these are.
+    agents: Option<Box<[bool; 256]>>,
+}
+
+impl Reasons {
+    /// Whether it is sure that `exchange` is not left out for `reason`. Mostly the user agent's first byte tells.
+    fn is_none(&self, reason: LeftOut, exchange: &Exchange) -> bool {
+        let Some(agents) = self.agents.as_ref().filter(|_| reason == LeftOut::UserAgent) else { return false };
+        let Some(agent) = exchange.request.head.header(USER_AGENT) else { return true };
+        agent.first().and_then(|first| agents.get(usize::from(*first))).is_some_and(|may_count| !may_count)
+    }
+}
+
 impl Selection {
-    /// The reasons for which anything was included or excluded.
-    pub(super) fn reasons(&self) -> Vec<LeftOut> {
+    /// See [`Reasons`].
+    pub(super) fn reasons(&self) -> Reasons {
         let is_any = |reason: &LeftOut| self.include.names_any(*reason) || self.exclude.names_any(*reason);
-        LeftOut::ALL.into_iter().filter(is_any).collect()
+        let mut agents = Box::new([false; 256]);
+        let firsts: Option<Vec<u8>> = self.exclude.user_agents.iter().map(first_byte).collect();
+        for first in firsts.iter().flatten() {
+            if let Some(place) = agents.get_mut(usize::from(*first)) {
+                *place = true;
+            }
+        }
+        let are_told = firsts.is_some() && self.include.user_agents.is_empty();
+        Reasons { all: LeftOut::ALL.into_iter().filter(is_any).collect(), agents: are_told.then_some(agents) }
     }
 
     /// Why `exchange` is left out, if it is; of the lists only those of `reasons` are looked at. `path` is without the query.
     pub(super) fn leaves_out(
         &self,
-        reasons: &[LeftOut],
+        reasons: &Reasons,
         exchange: &Exchange,
         ends: &Ends,
         path: &str,
@@ -103,10 +128,11 @@ impl Selection {
         if exports_telemetry(exchange, path) && (!self.telemetry || is_own(exchange)) {
             return Some(LeftOut::Telemetry);
         }
-        reasons.iter().copied().find(|reason| {
+        let leaves_out = |reason: &LeftOut| {
             self.include.names_any(*reason) && !self.include.has(*reason, exchange, ends, path)
                 || self.exclude.names_any(*reason) && self.exclude.has(*reason, exchange, ends, path)
-        })
+        };
+        reasons.all.iter().copied().find(|reason| !reasons.is_none(*reason, exchange) && leaves_out(reason))
     }
 }
 
@@ -147,10 +173,13 @@ impl Traits {
 
 /// Whether `text` is like `wanted`. Mostly its first byte tells that it is not.
 fn is_like(wanted: &WildMatch, text: &[u8]) -> bool {
+    first_byte(wanted).is_none_or(|first| text.first() == Some(&first)) && wanted.matches(&lossy(text))
+}
+
+/// The byte that all begins with that is like `wanted`, if there is such a byte.
+fn first_byte(wanted: &WildMatch) -> Option<u8> {
     let first = wanted.pattern_chars().first().and_then(|first| u8::try_from(*first).ok());
-    let is_exact = |first: &u8| first.is_ascii_alphanumeric() && !wanted.is_case_insensitive();
-    let is_other = first.filter(is_exact).is_some_and(|first| text.first() != Some(&first));
-    !is_other && wanted.matches(&lossy(text))
+    first.filter(|first| first.is_ascii_alphanumeric() && !wanted.is_case_insensitive())
 }
 
 /// Whether it is a request of OTLP/HTTP (OTLP specification, "OTLP/HTTP Request"): below any base path.

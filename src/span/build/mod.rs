@@ -8,6 +8,7 @@ use super::block::{Asked, Held};
 use super::draft::{Draft, Source};
 use super::redact::{REDACTED, is_secret_header};
 use super::sampling::{Decision, decide, without_thresholds};
+use super::selection::Reasons;
 use super::sockets::{self, Sockets};
 use super::target::{Target, default_port};
 use super::text::lossy;
@@ -34,7 +35,7 @@ pub struct SpanBuilder {
     settings: SpanSettings,
     headers: Vec<HeaderKeys>,
     /// Why exchanges may be left out.
-    reasons: Vec<LeftOut>,
+    reasons: Reasons,
     /// In [`Layout::Workload`].
     workloads: Option<Workloads>,
 }
