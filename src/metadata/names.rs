@@ -60,10 +60,12 @@ impl Names {
     /// A file of names that cannot be used. That there is no way to an API server is no error: it is told, and spans go without
     /// names.
     pub async fn open(config: &MetadataConfig) -> Result<Self, OfflineError> {
-        let directory = Arc::new(Directory::new(config.node.as_deref()));
+        // It is large: who has no names to look up does without it.
+        let directory = || Arc::new(Directory::new(config.node.as_deref()));
         let found = match &config.source {
             MetadataSource::Off => return Ok(Self::none()),
             MetadataSource::File(path) => {
+                let directory = directory();
                 let [pods, services, nodes] = offline::read(path, &directory)?;
                 tracing::info!("{} names {pods} pods, {services} services and {nodes} nodes.", path.display());
                 return Ok(Self { directory: Some(directory), status: None, watched: None });
@@ -88,7 +90,7 @@ impl Names {
                 None
             }
         };
-        Ok(Self { directory: Some(directory), status: Some(status), watched })
+        Ok(Self { directory: Some(directory()), status: Some(status), watched })
     }
 
     fn none() -> Self {
