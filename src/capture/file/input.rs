@@ -135,8 +135,12 @@ impl Input {
         }
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.buffered());
-        if self.buffer.len() < wanted.max(CHUNK) {
-            self.buffer.resize(wanted.max(CHUNK), 0);
+        let room = wanted.max(CHUNK);
+        if self.buffer.is_empty() {
+            // Such memory comes with its zeros from the system, page by page when it is read into.
+            self.buffer = vec![0; room];
+        } else if self.buffer.len() < room {
+            self.buffer.resize(room, 0);
         }
         let space = self.buffer.get_mut(self.end..).unwrap_or_default();
         match self.reader.read(space) {
