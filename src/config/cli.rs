@@ -45,7 +45,9 @@ impl Raw {
     ) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         refuse_other_than_text(&arguments)?;
-        let matches = command().try_get_matches_from(arguments)?;
+        // What the flags are for is put together only for who is to be told.
+        let matches = grammar(Words::None).try_get_matches_from(&arguments);
+        let matches = matches.or_else(|_| command().try_get_matches_from(&arguments))?;
         let mut raw =
             Self { check: matches.get_flag("check"), verbose: matches.get_count("verbose"), ..Self::default() };
         for setting in SETTINGS {
@@ -92,8 +94,19 @@ fn refuse_other_than_text(arguments: &[OsString]) -> Result<(), clap::Error> {
     }
 }
 
+/// Whether the command line says what its flags are for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Words {
+    All,
+    None,
+}
+
 /// The command line, made from the table of settings.
 pub fn command() -> Command {
+    grammar(Words::All)
+}
+
+fn grammar(words: Words) -> Command {
     let mut command = Command::new("network-agent")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Sees the HTTP traffic of this machine in its packets and sends every exchange as an OpenTelemetry span")
@@ -105,7 +118,7 @@ pub fn command() -> Command {
         )
         .styles(styles())
         .max_term_width(100)
-        .after_help(otel_help())
+        .after_help(if words == Words::All { otel_help() } else { String::new() })
         .arg(
             Arg::new("check")
                 .long("check")
@@ -114,24 +127,27 @@ pub fn command() -> Command {
         )
         .arg(Arg::new("verbose").short('v').action(ArgAction::Count).help("Say more: -v for debug, -vv for trace"));
     for setting in SETTINGS.iter().filter(|setting| setting.flag.is_some()) {
-        command = command.arg(argument(setting));
+        command = command.arg(argument(setting, words));
     }
     command
 }
 
-fn argument(setting: &Setting) -> Arg {
+fn argument(setting: &Setting, words: Words) -> Arg {
     let flag = setting.flag.unwrap_or_default();
-    let default = if setting.default.is_empty() { String::new() } else { format!("; default {}", setting.default) };
-    let mut arg = Arg::new(flag)
-        .long(flag)
-        .help(format!("{} [{}{default}]", setting.help, setting.variable))
-        .help_heading(setting.group.title())
-        .action(if flag == "interface" { ArgAction::Append } else { ArgAction::Set });
+    let mut arg = Arg::new(flag).long(flag).help_heading(setting.group.title()).action(if flag == "interface" {
+        ArgAction::Append
+    } else {
+        ArgAction::Set
+    });
     arg = if setting.is_switch() {
         arg.value_name("BOOL").num_args(0..=1).require_equals(true).default_missing_value("true")
     } else {
         arg.value_name(setting.value)
     };
+    if words == Words::All {
+        let default = if setting.default.is_empty() { String::new() } else { format!("; default {}", setting.default) };
+        arg = arg.help(format!("{} [{}{default}]", setting.help, setting.variable));
+    }
     match flag {
         "interface" => arg.num_args(1..),
         "stats" => arg.num_args(0..=1).default_missing_value("table"),
