@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use foldhash::fast::RandomState;
 use nix::ifaddrs::getifaddrs;
 use tokio::io::unix::AsyncFd;
 
@@ -21,7 +22,7 @@ pub struct HostAddresses {
     further: Vec<IpAddr>,
     /// Given by the user, likewise.
     networks: Networks,
-    own: Arc<RwLock<HashSet<IpAddr>>>,
+    own: Arc<RwLock<HashSet<IpAddr, RandomState>>>,
 }
 
 impl HostAddresses {
