@@ -72,7 +72,8 @@ impl Ends {
         let answering = exchange.translated.as_ref().map_or(asked, |there| &there.server);
         let is_known = local.is_known();
         let client_is_here = is_known && local.is_local(client.ip());
-        let server_is_here = is_known && (local.is_local(answering.ip()) || local.is_local(asked.ip()));
+        let is_asked_here = || asked.ip() != answering.ip() && local.is_local(asked.ip());
+        let server_is_here = is_known && (local.is_local(answering.ip()) || is_asked_here());
         let end = |socket: &SocketAddr, is_here: bool| End {
             socket: *socket,
             endpoint: None,
@@ -102,7 +103,7 @@ impl Ends {
             _ => None,
         });
         // A node that passes on what is asked at its address is not where it is answered; without knowing more, it is.
-        if !names.knows_places() {
+        if !names.knows_places() && asked.ip() != answering.ip() {
             server.is_here |= local.is_local(asked.ip());
         }
         server
