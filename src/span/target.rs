@@ -56,7 +56,12 @@ impl<'a> Target<'a> {
 
     /// `scheme://host[:port]path[?query]`, as the client addressed it.
     pub(super) fn full(&self, scheme: &str, host: &str, include_query: bool) -> String {
-        let mut full = format!("{scheme}://");
+        let query = Some(self).filter(|_| include_query).and_then(Self::query);
+        let lengths = [scheme.len(), host.len(), self.path.len(), query.as_ref().map_or(0, |query| query.len())];
+        // With room for what stands between them.
+        let mut full = String::with_capacity(lengths.iter().sum::<usize>() + 32);
+        full.push_str(scheme);
+        full.push_str("://");
         if self.has_userinfo {
             full.push_str("REDACTED:REDACTED@");
         }
@@ -71,7 +76,7 @@ impl<'a> Target<'a> {
         if self.path != "*" {
             full.push_str(&self.path);
         }
-        if let Some(query) = Some(self).filter(|_| include_query).and_then(Self::query) {
+        if let Some(query) = query {
             full.push('?');
             full.push_str(&query);
         }

@@ -94,7 +94,9 @@ impl Reading<'_> {
 
 impl SpanBuilder {
     /// A builder for these settings.
-    pub fn new(settings: SpanSettings) -> Self {
+    pub fn new(mut settings: SpanSettings) -> Self {
+        // Those that most requests have are found first.
+        settings.known_methods.sort_by_key(|method| !matches!(method.as_str(), "GET" | "POST"));
         let headers = settings.headers.iter().map(|name| HeaderKeys::new(name)).collect();
         let reasons = settings.selection.reasons();
         Self { settings, headers, reasons, workloads: None }
@@ -291,9 +293,12 @@ impl SpanBuilder {
             list.shared(semconv::URL_QUERY, &query);
         }
         if *kind == SpanKind::Client {
-            let address = sockets::text(sockets.server);
-            let host = target.host.as_deref().unwrap_or(address.as_str());
-            list.text(semconv::URL_FULL, target.full(target.immediate_scheme(), host, settings.include_query));
+            let full = |host: &str| target.full(target.immediate_scheme(), host, settings.include_query);
+            let full = match &target.host {
+                Some(host) => full(host),
+                None => full(sockets::text(sockets.server).as_str()),
+            };
+            list.text(semconv::URL_FULL, full);
         }
     }
 
