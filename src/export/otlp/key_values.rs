@@ -365,8 +365,9 @@ mod tests {
     }
 
     /// Heads of requests that may come on one connection, each different in what it says of who is asked by whom.
-    const HEADS: [&str; 10] = [
+    const HEADS: [&str; 11] = [
         "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: b\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: a:80\r\n\r\n",
@@ -385,6 +386,31 @@ mod tests {
             prost::encoding::encode_varint(number, &mut expected);
             let (digits, length) = varint(number);
             assert_eq!(digits.to_le_bytes()[..length], expected);
+        }
+    }
+
+    #[test]
+    fn integers_written_together_are_those_written_one_by_one() {
+        let keys = ["a".repeat(2), "b".repeat(47), "c".repeat(48), "d".repeat(49)].map(Key::from);
+        let limits = (0..64).flat_map(|bit| [(1_i64 << bit).wrapping_sub(1), 1 << bit]).chain([-1, 0]);
+        let limits: Vec<i64> = limits.collect();
+        for numbers in limits.iter().flat_map(|one| limits.iter().map(move |other| [*one, *other])) {
+            for pair in keys.each_ref().map(|key| [key, &keys[0]]) {
+                let numbers = [(pair[0], numbers[0]), (pair[1], numbers[1])];
+                // Without room ahead at first, as well as with it.
+                for has_room in [false, true] {
+                    let mut written = [Scratch::default(), Scratch::default()];
+                    if has_room {
+                        written.iter_mut().for_each(Scratch::reserve);
+                    }
+                    let [together, apart] = &mut written;
+                    KeyValues::<9> { out: together, memory: None }.ints(numbers);
+                    for (key, number) in numbers {
+                        KeyValues::<9> { out: apart, memory: None }.long_integer(key.as_str(), number);
+                    }
+                    assert_eq!(together.bytes(), apart.bytes());
+                }
+            }
         }
     }
 
