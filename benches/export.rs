@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use network_agent::config::{Config, Terminal};
-use network_agent::exchange::Exchange;
+use network_agent::exchange::{Exchange, ExchangeSink};
 use network_agent::export::{self, Destination, ExportCounters, Spans, WhenFull};
 use network_agent::metadata::NoAddresses;
 use network_agent::span::{NoNames, SpanBuilder};
@@ -112,7 +112,7 @@ fn export(exchanges: &[Exchange], variables: &[(&str, String)]) -> Cost {
         // With ids of its own, else it is another view of one that was before.
         let mut id = exchange.id;
         id.0[..8].copy_from_slice(&number.to_be_bytes());
-        sender.send(Exchange { id, request_key: number, ..exchange.clone() });
+        sender.accept(Exchange { id, request_key: number, ..exchange.clone() });
     }
     sender.flush();
     drop(sender);

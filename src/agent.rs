@@ -28,6 +28,9 @@ use crate::telemetry::progress::Progress;
 use crate::telemetry::statistics::Statistics;
 use crate::worker::{self, Crew, ExchangeReceiver, Stop, WorkerReport};
 
+/// Bytes of exchanges of a file that may wait between two threads: some thousand. What waits leaves the processor's caches.
+const OF_A_FILE: usize = 1 << 20;
+
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -121,7 +124,7 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
     };
     announce(&config);
     let stop = Stop::default();
-    let (sender, receiver) = worker::exchange_queue(config.export.batch.queue_bytes, config.export.batch.when_full);
+    let (sender, receiver) = worker::exchange_queue(between_threads(&config), config.export.batch.when_full);
     let mut crew = Crew::start(sources, config.pipeline, &config.spans.fields(), sender, &stop)
         .context("cannot start a thread")?;
     let counters = Arc::<ExportCounters>::default();
@@ -145,6 +148,16 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
         metrics.stop(config.shutdown_timeout().min(LAST_METRICS)).await;
     }
     Ok(conclude(&config, report, exported, &counters))
+}
+
+/// Bytes of exchanges that may wait between the threads that find them and the one that makes spans of them: a burst on the
+/// network, which does not wait; of a file, which does, not more than keeps both at work.
+fn between_threads(config: &Config) -> usize {
+    let bytes = config.export.batch.queue_bytes;
+    match config.source {
+        SourceConfig::File(_) => bytes.min(OF_A_FILE),
+        SourceConfig::Live(_) => bytes,
+    }
 }
 
 /// Makes spans of exchanges and exports them, as soon as there are names or they take too long.

@@ -229,7 +229,7 @@ impl Resolver<'_> {
         let is_stored = self.raw.text("AGENT_READ").is_some_and(|path| path != "-");
         MergeConfig {
             window,
-            max_bytes: self.own("AGENT_MERGE_BYTES", values::size).unwrap_or(8 << 20),
+            max_bytes: self.own("AGENT_MERGE_BYTES", values::size).unwrap_or(4 << 20),
             patience: (!is_stored).then(|| window.min(delay / 2)),
         }
     }

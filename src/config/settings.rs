@@ -236,7 +236,7 @@ pub const SETTINGS: &[Setting] = &[
         "AGENT_MERGE_BYTES",
         "merge-bytes",
         "BYTES",
-        "8MiB",
+        "4MiB",
         "Exchanges that may wait for other views; beyond it the oldest goes on",
     ),
     flag(Export, "AGENT_SHUTDOWN_TIMEOUT", "shutdown-timeout", "TIME", "5s", "How long the last flush may take"),

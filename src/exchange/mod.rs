@@ -8,9 +8,11 @@ use crate::time::Timestamp;
 
 mod identity;
 mod pairing;
+mod parcel;
 pub mod trace_context;
 
 pub use pairing::{Pairer, Pairing};
+pub use parcel::{Packed, Parcel};
 
 /// One request with its response, or without one.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -61,12 +63,6 @@ impl Exchange {
     /// Both sockets as the server's side sees them: its client, itself.
     pub fn at_server(&self) -> (SocketAddr, SocketAddr) {
         self.translated.as_ref().map_or((self.client, self.server), |there| (there.client, there.server))
-    }
-
-    /// Bytes this exchange holds in memory: itself and its heads.
-    pub fn footprint(&self) -> usize {
-        let response = self.response.as_ref().map_or(0, |response| response.head.bytes().len());
-        size_of::<Self>() + self.request.head.bytes().len() + response
     }
 }
 

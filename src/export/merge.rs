@@ -12,21 +12,18 @@
 //! of the one that saw it last (the server's side), and the messages of the view that is more complete. A view that comes
 //! when the exchange has left is dropped and counted.
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
 use tokio::time::Instant;
 
 use super::arrivals::Arrivals;
-use crate::exchange::{Exchange, Translated};
+use super::chains::{Chains, Linked};
+use crate::exchange::{Exchange, Packed, Parcel, Translated};
 use crate::time::Timestamp;
 
-/// Exchanges that have left are remembered until so many more have: 1.5 MiB.
+/// Exchanges that have left are remembered until so many more have: less than 1 MiB.
 const REMEMBERED: usize = 16 << 10;
-/// Exchanges of one request key that are looked at: those that arrived last. Without end only where somebody makes them equal.
-const LOOKS: usize = 8;
 
 /// How views are merged.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,26 +39,26 @@ pub struct MergeConfig {
 /// Exchanges that wait for their other views, in order of arrival, before them those that may go on, and behind these what is
 /// remembered of all that have left.
 ///
-/// Each has a number, in order of arrival, and stands where it came until it was given on. Invariants: `latest` has the last
-/// to arrive of each key, of those that wait and those that are remembered, and with the numbers of those before it (`before`)
-/// leads to all of them; `bytes` is the sum of the footprints of those that wait; `merged + late + released == taken`.
+/// Each has a number, in order of arrival, and stands where it came until it was given on. Invariants: `known` has those that
+/// are remembered and those that wait, and nothing when there is no window; `bytes` is the sum of the footprints of those that
+/// wait; `merged + late + released == taken`.
 #[derive(Debug)]
 pub(super) struct Merger {
     config: MergeConfig,
     /// Those that may go on, then those that wait.
-    exchanges: Arrivals<Exchange>,
+    exchanges: Arrivals,
     /// What belongs to each that waits.
     waiting: VecDeque<Waiting>,
     /// How many have left since the start: the number of the first that waits.
     first: u64,
-    /// The last to leave is the last.
-    left: VecDeque<Gone>,
-    /// Request key → number.
-    latest: HashMap<u64, u64, FixedState>,
+    /// The last to leave is before the first that waits.
+    known: Chains<Known>,
     bytes: usize,
     /// The latest end of an exchange.
     now: Timestamp,
     counts: MergeCounts,
+    /// For views that become one: memory that is used again.
+    scratch: Box<[Exchange; 2]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,18 +66,17 @@ struct Waiting {
     /// Capture time after which no view is waited for.
     until: Timestamp,
     arrived: Instant,
-    /// The number of the one of the same key before it, if any.
-    before: Option<u64>,
+    /// [`Packed::footprint`].
+    bytes: usize,
 }
 
-/// What is remembered of an exchange that has left.
+/// What tells of an exchange which views it has.
 #[derive(Clone, Copy, Debug)]
-struct Gone {
+struct Known {
     key: u64,
     start: Timestamp,
     /// The start of its identity, when it had a response.
     answered: Option<u64>,
-    before: Option<u64>,
 }
 
 /// What an exchange is a view of.
@@ -108,113 +104,105 @@ impl Merger {
     pub(super) fn new(config: MergeConfig) -> Self {
         Self {
             config,
-            exchanges: Arrivals::new(),
+            exchanges: Arrivals::default(),
             waiting: VecDeque::new(),
             first: 0,
-            left: VecDeque::new(),
-            latest: HashMap::default(),
+            known: Chains::default(),
             bytes: 0,
             now: Timestamp::default(),
             counts: MergeCounts::default(),
+            scratch: Box::new([Exchange::empty(), Exchange::empty()]),
         }
     }
 
     /// Takes views that arrive at `arrived`. Those that are exchanges of their own stay where they are.
-    pub(super) fn take(&mut self, mut views: Vec<Exchange>, arrived: Instant) {
+    pub(super) fn take(&mut self, mut views: Parcel, arrived: Instant) {
         let mut kept = 0;
         for place in 0..views.len() {
-            let (earlier, rest) = views.split_at_mut(place);
-            let (Some(earlier), Some(view)) = (earlier.get_mut(..kept), rest.first_mut()) else { break };
-            if self.take_one(view, earlier, arrived) {
-                if kept < place {
-                    views.swap(kept, place);
-                }
+            if self.take_one(&mut views, place, arrived) {
+                views.move_back(place, kept);
                 kept += 1;
             }
         }
-        views.truncate(kept);
+        if kept < views.len() {
+            views.truncate(kept);
+        }
         self.exchanges.push(views);
     }
 
-    /// Takes a view that came with `earlier` ones, which wait. Whether it waits as well: else it is done with.
-    fn take_one(&mut self, view: &mut Exchange, earlier: &mut [Exchange], arrived: Instant) -> bool {
+    /// Takes the view at `place`, before which are those of the same hand-over that wait. Whether it waits as well: else it is
+    /// done with.
+    fn take_one(&mut self, views: &mut Parcel, place: usize, arrived: Instant) -> bool {
+        let Some(view) = views.get(place) else { return false };
         let at = view.end();
         // A capture file may begin again in an earlier time.
         self.now = if self.now.saturating_since(at) > Duration::from_secs(60) { at } else { self.now.max(at) };
-        if self.config.window.is_zero() {
-            self.wait(view, arrived, None);
-            return true;
-        }
-        let number = self.first + self.waiting.len() as u64;
-        // Of views that are none of the known ones, this is the latest.
-        let before = self.latest.insert(view.request_key, number);
-        match self.view_of(view, earlier, before) {
+        let known = Known::of(view);
+        match self.view_of(&known) {
             View::New => {
-                self.wait(view, arrived, before);
+                self.wait(view.footprint(), arrived);
+                if !self.config.window.is_zero() {
+                    self.known.push(known);
+                }
                 return true;
             }
             View::Waiting(number) => {
-                self.put_back(view.request_key, before);
-                let waiting = match number.checked_sub(self.exchanges.next()) {
-                    Some(place) => usize::try_from(place).ok().and_then(|place| earlier.get_mut(place)),
-                    None => self.exchanges.get_mut(number),
-                };
-                if let Some(waiting) = waiting {
-                    self.bytes -= waiting.footprint();
-                    join(waiting, view);
-                    self.bytes += waiting.footprint();
-                    self.counts.merged += 1;
-                }
+                self.join(number, views, place);
+                self.counts.merged += 1;
             }
-            View::Gone => {
-                self.put_back(view.request_key, before);
-                self.counts.late += 1;
-            }
+            View::Gone => self.counts.late += 1,
         }
         false
     }
 
-    /// What `view` is a view of, which came with `earlier` ones: of that with the number `latest` or one of its key before that.
-    fn view_of(&self, view: &Exchange, earlier: &[Exchange], mut latest: Option<u64>) -> View {
-        for _ in 0..LOOKS {
-            let Some(number) = latest else { break };
-            let oldest = self.first - self.left.len() as u64;
-            if number >= self.first {
-                let exchange = match number.checked_sub(self.exchanges.next()) {
-                    Some(place) => usize::try_from(place).ok().and_then(|place| earlier.get(place)),
-                    None => self.exchanges.get(number),
-                };
-                let (Some(exchange), Some(waiting)) = (exchange, self.waiting.get(place(number, self.first))) else {
-                    break;
-                };
-                if is_view_of(exchange, view, self.config.window) {
-                    return View::Waiting(number);
-                }
-                latest = waiting.before;
-            } else {
-                let Some(gone) = number.checked_sub(oldest).and_then(|_| self.left.get(place(number, oldest))) else {
-                    break;
-                };
-                if gone.is_view_of(view, self.config.window) {
-                    return View::Gone;
-                }
-                latest = gone.before;
-            }
+    /// What `view` is a view of.
+    fn view_of(&self, view: &Known) -> View {
+        let found = self.known.find(view.key, |known| known.is_view_of(view, self.config.window));
+        match found {
+            None => View::New,
+            // The last that is known is the last that waits.
+            Some(age) => match (self.first + self.waiting.len() as u64).checked_sub(age) {
+                Some(number) if number >= self.first => View::Waiting(number),
+                _ => View::Gone,
+            },
         }
-        View::New
     }
 
-    fn put_back(&mut self, key: u64, latest: Option<u64>) {
-        match latest {
-            Some(number) => self.latest.insert(key, number),
-            None => self.latest.remove(&key),
+    /// Makes the view at `place` of `views` a part of the exchange `number`, which waits.
+    fn join(&mut self, number: u64, views: &mut Parcel, place: usize) {
+        let [one, other] = &mut *self.scratch;
+        let Some(view) = views.get(place) else { return };
+        view.unpack(other);
+        let earlier = number.checked_sub(self.exchanges.next()).and_then(|place| usize::try_from(place).ok());
+        let waiting = match earlier {
+            Some(earlier) => views.get(earlier),
+            None => self.exchanges.get(number),
         };
+        let Some(waiting) = waiting else { return };
+        waiting.unpack(one);
+        join(one, other);
+        let joined = if let Some(earlier) = earlier {
+            views.replace(earlier, one);
+            views.get(earlier)
+        } else {
+            self.exchanges.replace(number, one);
+            self.exchanges.get(number)
+        };
+        let Some(joined) = joined else { return };
+        let distance = place_of(number, self.first);
+        if let Some(waiting) = self.waiting.get_mut(distance) {
+            self.bytes = self.bytes - waiting.bytes + joined.footprint();
+            waiting.bytes = joined.footprint();
+        }
+        // From the last one back.
+        let age = self.waiting.len() - distance;
+        self.known.replace(age, Known::of(joined));
     }
 
-    fn wait(&mut self, exchange: &Exchange, arrived: Instant, before: Option<u64>) {
-        self.bytes += exchange.footprint();
+    fn wait(&mut self, bytes: usize, arrived: Instant) {
+        self.bytes += bytes;
         let until = self.now.saturating_add(self.config.window);
-        self.waiting.push_back(Waiting { until, arrived, before });
+        self.waiting.push_back(Waiting { until, arrived, bytes });
     }
 
     /// What has waited long enough at `now` may go on.
@@ -239,13 +227,13 @@ impl Merger {
     }
 
     /// The first of those that may go on.
-    pub(super) fn ready(&self) -> Option<&Exchange> {
+    pub(super) fn ready(&self) -> Option<Packed<'_>> {
         if self.readies() == 0 { None } else { self.exchanges.get(self.exchanges.first()) }
     }
 
     /// How many may go on.
     pub(super) fn readies(&self) -> usize {
-        place(self.first, self.exchanges.first())
+        place_of(self.first, self.exchanges.first())
     }
 
     /// The first of those that may go on has gone.
@@ -272,40 +260,33 @@ impl Merger {
 
     /// The first that waits does so no longer.
     fn leave(&mut self) {
-        let Some(Waiting { before, .. }) = self.waiting.pop_front() else { return };
-        let Some(exchange) = self.exchanges.get(self.first) else { return };
+        let Some(Waiting { bytes, .. }) = self.waiting.pop_front() else { return };
         self.first += 1;
-        self.bytes -= exchange.footprint();
-        if !self.config.window.is_zero() {
-            self.remember(Gone::of(exchange, before));
-        }
-    }
-
-    fn remember(&mut self, gone: Gone) {
-        if self.left.len() >= REMEMBERED
-            && let Some(oldest) = self.left.pop_front()
-            && let Entry::Occupied(latest) = self.latest.entry(oldest.key)
-            && *latest.get() < self.first - self.left.len() as u64 - 1
-        {
-            latest.remove();
-        }
-        self.left.push_back(gone);
+        self.bytes -= bytes;
+        // Beside those that wait, so many are remembered.
+        self.known.keep(self.waiting.len() + REMEMBERED);
     }
 }
 
-impl Gone {
-    fn of(exchange: &Exchange, before: Option<u64>) -> Self {
-        Self { key: exchange.request_key, start: exchange.start(), answered: answered(exchange), before }
+impl Known {
+    fn of(exchange: Packed<'_>) -> Self {
+        let id = exchange.id().0;
+        // The identity's first bytes tell the response as well.
+        let start = id.first_chunk().filter(|_| exchange.has_response());
+        let answered = start.map(|start| u64::from_be_bytes(*start));
+        Self { key: exchange.request_key(), start: exchange.start(), answered }
     }
 
-    fn is_view_of(&self, exchange: &Exchange, window: Duration) -> bool {
-        is_near(self.start, exchange.start(), window) && may_be_one(self.answered, answered(exchange))
+    /// Whether two exchanges of the same request key are views of one.
+    fn is_view_of(&self, other: &Self, window: Duration) -> bool {
+        is_near(self.start, other.start, window) && may_be_one(self.answered, other.answered)
     }
 }
 
-/// Whether two exchanges of the same request key are views of one.
-fn is_view_of(one: &Exchange, other: &Exchange, window: Duration) -> bool {
-    is_near(one.start(), other.start(), window) && may_be_one(answered(one), answered(other))
+impl Linked for Known {
+    fn key(&self) -> u64 {
+        self.key
+    }
 }
 
 fn is_near(one: Timestamp, other: Timestamp, window: Duration) -> bool {
@@ -317,12 +298,6 @@ fn may_be_one(one: Option<u64>, other: Option<u64>) -> bool {
         (Some(one), Some(other)) => one == other,
         _ => true,
     }
-}
-
-/// The identity's first bytes, which tell the response as well.
-fn answered(exchange: &Exchange) -> Option<u64> {
-    exchange.response.as_ref()?;
-    exchange.id.0.first_chunk().map(|start| u64::from_be_bytes(*start))
 }
 
 /// Makes one exchange of two views of it, the same whichever came first; `other` is what is left over.
@@ -367,7 +342,7 @@ fn ends(views: &[[Translated; 2]; 2]) -> (Translated, Translated) {
     (first, last)
 }
 
-fn place(number: u64, first: u64) -> usize {
+fn place_of(number: u64, first: u64) -> usize {
     usize::try_from(number.wrapping_sub(first)).unwrap_or(usize::MAX)
 }
 

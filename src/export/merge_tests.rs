@@ -1,6 +1,5 @@
 //! Merging against an obviously correct twin, at the edges of its window, and beyond its bounds.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
@@ -52,7 +51,7 @@ fn with_a_window_of_nothing_even_equal_views_are_exchanges_of_their_own() {
     for _ in 0..3 {
         // All of one hand-over, before any is released.
         bench.taken += 1;
-        bench.merger.take(vec![view(1, 0, [CLIENT, POD], Some(1))], now);
+        bench.merger.take(parcel(&[view(1, 0, [CLIENT, POD], Some(1))]), now);
     }
     bench.take(view(1, 0, [CLIENT, POD], Some(1)));
     assert_eq!(bench.end().len(), 4);
@@ -77,14 +76,14 @@ impl Bench {
     }
 
     fn pass(&mut self, exchange: Exchange) {
-        self.hand_over(vec![exchange]);
+        self.hand_over(&[exchange]);
     }
 
     /// Takes all of `views` at once.
-    fn hand_over(&mut self, views: Vec<Exchange>) {
+    fn hand_over(&mut self, views: &[Exchange]) {
         let now = Instant::now();
         self.taken += views.len() as u64;
-        self.merger.take(views, now);
+        self.merger.take(parcel(views), now);
         self.merger.release(now);
         drain(&mut self.merger, &mut self.ready);
     }
@@ -106,21 +105,33 @@ impl Bench {
         let elsewhere = (self.ready.len() + self.merger.len()) as u64;
         assert_eq!(self.taken, elsewhere + self.counts.merged + self.counts.late);
         let exchanges = &self.merger.exchanges;
-        let waiting: Vec<&Exchange> =
+        let waiting: Vec<Packed<'_>> =
             (self.merger.first..exchanges.next()).map(|number| exchanges.get(number).unwrap()).collect();
         assert_eq!(waiting.len(), self.merger.waiting.len());
         assert_eq!(self.merger.bytes, waiting.iter().map(|exchange| exchange.footprint()).sum::<usize>());
-        let gone = self.merger.left.iter().map(|gone| gone.key);
-        let keys: HashSet<u64> = waiting.iter().map(|exchange| exchange.request_key).chain(gone).collect();
-        let latest: HashSet<u64> = self.merger.latest.keys().copied().collect();
-        assert_eq!(latest, if self.merger.config.window.is_zero() { HashSet::new() } else { keys });
+        let facts = |known: &Known| (known.key, known.start, known.answered);
+        let known: Vec<_> = self.merger.known.iter().map(facts).collect();
+        let expected: Vec<_> = waiting.iter().map(|exchange| facts(&Known::of(*exchange))).collect();
+        if self.merger.config.window.is_zero() {
+            assert_eq!(known, []);
+        } else {
+            assert!(known.ends_with(&expected) && known.len() <= expected.len() + REMEMBERED);
+        }
     }
+}
+
+fn parcel(views: &[Exchange]) -> Parcel {
+    let mut parcel = Parcel::default();
+    for view in views {
+        parcel.push(view);
+    }
+    parcel
 }
 
 /// What may go on, to the end of `ready`.
 fn drain(merger: &mut Merger, ready: &mut Vec<Exchange>) {
     while let Some(exchange) = merger.ready() {
-        ready.push(exchange.clone());
+        ready.push(exchange.to_exchange());
         merger.pass();
     }
     assert_eq!(merger.readies(), 0);
@@ -257,11 +268,11 @@ fn what_is_remembered_is_bounded() {
     let mut bench = Bench::new(MergeConfig { max_bytes: 0, ..config() });
     for number in 0..100_000_u64 {
         bench.pass(Exchange { request_key: number, ..view(1, 0, [CLIENT, POD], Some(7)) });
-        assert!(bench.merger.left.len() <= REMEMBERED && bench.merger.latest.len() <= REMEMBERED + 1);
         bench.ready.clear();
         bench.taken = 0;
         bench.counts = MergeCounts::default();
     }
+    assert_eq!(bench.merger.known.iter().count(), REMEMBERED);
 }
 
 #[test]
@@ -276,7 +287,7 @@ fn live_exchanges_wait_no_longer_than_their_patience() {
     let patience = Duration::from_millis(300);
     let mut merger = Merger::new(MergeConfig { patience: Some(patience), ..config() });
     let now = Instant::now();
-    merger.take(vec![view(1, 0, [CLIENT, POD], Some(7))], now);
+    merger.take(parcel(&[view(1, 0, [CLIENT, POD], Some(7))]), now);
     assert_eq!(merger.due(), Some(now + patience));
     merger.release(now + patience / 2);
     assert_eq!(merger.readies(), 0);
@@ -318,7 +329,7 @@ proptest! {
             .collect();
         let mut bench = Bench::new(config());
         for some in views.chunks(at_once) {
-            bench.hand_over(some.to_vec());
+            bench.hand_over(some);
             bench.audit();
         }
         let mut found = bench.end();
@@ -354,10 +365,10 @@ proptest! {
         let (mut together, mut alone) = (Bench::new(config), Merger::new(config));
         let (now, mut ready, mut counts) = (Instant::now(), Vec::new(), MergeCounts::default());
         for some in views.chunks(at_once) {
-            together.hand_over(some.to_vec());
+            together.hand_over(some);
             together.audit();
             for view in some {
-                alone.take(vec![view.clone()], now);
+                alone.take(parcel(std::slice::from_ref(view)), now);
             }
             alone.release(now);
             drain(&mut alone, &mut ready);

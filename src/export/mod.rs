@@ -6,13 +6,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Parcel};
 use crate::span::{Attribute, Draft, EndpointLookup, Layout, LocalAddresses, Made, Resource, SpanBuilder};
 use crate::worker::ExchangeReceiver;
 
 mod arrivals;
 mod batch;
 mod buffers;
+mod chains;
 mod counters;
 mod grouped;
 mod journal;
@@ -259,7 +260,8 @@ pub async fn run(
         merge.patience = merge.patience.map(|patience| patience.min(SOON));
     }
     let (layout, identity, own) = (spans.builder.layout(), spans.identity.clone(), spans.resource.clone());
-    let feed = Feed { queue, merger: Merger::new(merge), spans, counters: counters.clone() };
+    let merger = Merger::new(merge);
+    let feed = Feed { queue, merger, spans, counters: counters.clone(), exchange: Exchange::empty().into() };
     let run = Run { feed, spool, config, counters, stop };
     match (destination, layout) {
         (Destination::Otlp(exporter), Layout::Agent) => run.with(OtlpFormat::new(&own), exporter).await,
@@ -315,7 +317,7 @@ pub async fn check(config: &ExportConfig) -> Result<String, ExportError> {
 
 /// What a feed waits for.
 enum News {
-    Exchanges(Vec<Exchange>),
+    Exchanges(Parcel),
     /// Some have waited long enough for other views.
     Due,
     /// There will be no more.
@@ -328,6 +330,8 @@ struct Feed {
     merger: Merger,
     spans: Spans,
     counters: Arc<ExportCounters>,
+    /// The one of which spans are made: memory that is used again.
+    exchange: Box<Exchange>,
 }
 
 impl SpanSource for Feed {
@@ -372,8 +376,10 @@ impl SpanSource for Feed {
         self.merger.pass();
     }
 
-    fn spans(&self, take: &mut dyn FnMut(&Draft<'_>)) {
-        let Some(exchange) = self.merger.ready() else { return };
+    fn spans(&mut self, take: &mut dyn FnMut(&Draft<'_>)) {
+        let Some(packed) = self.merger.ready() else { return };
+        packed.unpack(&mut self.exchange);
+        let exchange = &self.exchange;
         let Spans { builder, local, names, .. } = &self.spans;
         let mut in_transit = false;
         let made = builder.drafts(exchange, &**local, &**names, &mut |span| {

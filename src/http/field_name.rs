@@ -130,6 +130,21 @@ impl FieldCode {
         1 << (self.0 >> 1 & 63)
     }
 
+    /// The bits of the places where a line with this code may be: all for one that may have any name.
+    #[inline]
+    pub(super) const fn present(self) -> u64 {
+        if self.0 == Self::ANY.0 { u64::MAX } else { self.bit() }
+    }
+
+    /// As a number, of which [`Self::from_number`] makes it again.
+    pub(super) const fn number(self) -> u16 {
+        self.0
+    }
+
+    pub(super) const fn from_number(number: u16) -> Self {
+        Self(number)
+    }
+
     /// Of `name`. The name of a line ends at its first colon: no line has a name with one.
     pub(super) fn of(name: &[u8]) -> Self {
         let found = (0..).zip(KNOWN).find(|(_, known)| known.as_bytes().eq_ignore_ascii_case(name));

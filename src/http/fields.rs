@@ -256,7 +256,7 @@ impl KeptLines {
     }
 
     /// The start line with these lines of `section` behind it, and where they are then.
-    pub(super) fn behind(&self, start_line: &[u8], section: &[u8]) -> (Box<[u8]>, LineIndex) {
+    pub(super) fn behind(&self, start_line: &[u8], section: &[u8]) -> (Vec<u8>, LineIndex) {
         let mut bytes = Vec::with_capacity(start_line.len() + self.bytes);
         bytes.extend_from_slice(start_line);
         let mut index = LineIndex::EMPTY;
@@ -267,7 +267,7 @@ impl KeptLines {
             index.push(start, start + text.len(), found.code, found.margins);
             start += text.len();
         }
-        (bytes.into_boxed_slice(), index)
+        (bytes, index)
     }
 }
 

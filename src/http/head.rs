@@ -29,7 +29,7 @@ impl Version {
 /// Invariant: `method_end <= target_start <= target_end <= headers_start <= bytes.len()`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RequestHead {
-    pub(super) bytes: Box<[u8]>,
+    pub(super) bytes: Vec<u8>,
     pub(super) method_end: u32,
     pub(super) target_start: u32,
     pub(super) target_end: u32,
@@ -119,7 +119,7 @@ impl RequestHead {
 /// The head of a response, from `HTTP/` on; as [`RequestHead`] otherwise.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ResponseHead {
-    pub(super) bytes: Box<[u8]>,
+    pub(super) bytes: Vec<u8>,
     pub(super) headers_start: u32,
     pub(super) status: u16,
     pub(super) version: Version,

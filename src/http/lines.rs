@@ -3,6 +3,7 @@
 use memchr::{memchr, memchr_iter};
 
 use super::field_name::{FieldCode, FieldName};
+use super::packed::take;
 
 /// Lines whose place is known of a head that is kept.
 pub(super) const HELD: usize = 8;
@@ -86,9 +87,34 @@ impl LineIndex {
         ) && start == self.rest as usize
         {
             (*place, *mark, *held) = (from, code, margins);
-            self.present |= if code == FieldCode::ANY { u64::MAX } else { code.bit() };
+            self.present |= code.present();
             self.count += 1;
             self.rest = u32::try_from(next).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Appends all of it to `packed`: no more than what it has.
+    pub(super) fn pack(&self, packed: &mut Vec<u8>) {
+        packed.push(self.count);
+        packed.extend_from_slice(&self.rest.to_le_bytes());
+        for ((start, code), margins) in self.starts.iter().zip(&self.codes).zip(&self.margins).take(self.count.into()) {
+            let ([a, b], [c, d]) = (start.to_le_bytes(), code.number().to_le_bytes());
+            packed.extend_from_slice(&[a, b, c, d, margins.before, margins.after]);
+        }
+    }
+
+    /// Becomes what `packed` begins with, which is behind it then.
+    pub(super) fn unpack(&mut self, packed: &mut &[u8]) {
+        *self = Self::EMPTY;
+        [self.count] = take(packed);
+        self.rest = u32::from_le_bytes(take(packed));
+        let places = self.starts.iter_mut().zip(&mut self.codes).zip(&mut self.margins).take(self.count.into());
+        for ((start, code), margins) in places {
+            let [a, b, c, d, before, after] = take(packed);
+            *start = u16::from_le_bytes([a, b]);
+            *code = FieldCode::from_number(u16::from_le_bytes([c, d]));
+            *margins = Margins { before, after };
+            self.present |= code.present();
         }
     }
 

@@ -11,6 +11,7 @@ mod head;
 mod http1;
 mod line_feeds;
 mod lines;
+pub(crate) mod packed;
 mod plain;
 mod preamble;
 mod scan;

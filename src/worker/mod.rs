@@ -19,7 +19,7 @@ mod queue;
 mod tests;
 
 pub use crew::{Crew, Watch};
-pub use queue::{Dropped, ExchangeReceiver, ExchangeSender, Footprint, Receiver, Sender, exchange_queue};
+pub use queue::{Chunk, Dropped, ExchangeReceiver, ExchangeSender, Receiver, Sender, exchange_queue};
 
 /// The longest wait for packets; bounds the time until a stop is noticed.
 const WAIT: Duration = Duration::from_millis(100);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::Stop;
-use crate::exchange::{Exchange, ExchangeSink};
+use crate::exchange::{Exchange, ExchangeSink, Packed, Parcel};
 use crate::export::WhenFull;
 
 /// Items a sender gathers before it hands them over by itself: a chunk, which goes from thread to thread as it is.
@@ -23,26 +23,68 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How many looks in all it then waits for a receiver that may be gone for good.
 const PATIENCE: u8 = 2;
 
-/// Makes a queue that holds at most `max_bytes` of exchanges ([`Exchange::footprint`]). What
+/// Makes a queue that holds at most `max_bytes` of exchanges ([`Parcel::footprint`]). What
 /// [`Receiver::receive`] has given is the receiver's, and no longer counted.
 pub fn exchange_queue(max_bytes: usize, when_full: WhenFull) -> (ExchangeSender, ExchangeReceiver) {
     queue(max_bytes, when_full)
 }
 
 /// The worker's end.
-pub type ExchangeSender = Sender<Exchange>;
+pub type ExchangeSender = Sender<Parcel>;
 /// The export task's end.
-pub type ExchangeReceiver = Receiver<Exchange>;
+pub type ExchangeReceiver = Receiver<Parcel>;
 
-/// Something whose bytes a queue counts.
-pub trait Footprint {
-    /// Bytes it holds in memory.
-    fn footprint(&self) -> usize;
+/// Items that go from thread to thread together.
+pub trait Chunk: Default {
+    /// An empty one, with room for about as much as `other` has.
+    fn like(other: &Self) -> Self;
+
+    /// How many items it has.
+    fn items(&self) -> usize;
+
+    /// Bytes that all of them hold in memory.
+    fn bytes(&self) -> usize;
+
+    /// The same of one of them.
+    fn bytes_of(&self, item: usize) -> usize;
+
+    /// One of them, alone.
+    fn one(&mut self, item: usize) -> Self;
+
+    /// Moves all of `other` behind its own.
+    fn append(&mut self, other: &mut Self);
+
+    /// Has none any more.
+    fn clear(&mut self);
 }
 
-impl Footprint for Exchange {
-    fn footprint(&self) -> usize {
-        Self::footprint(self)
+impl Chunk for Parcel {
+    fn like(other: &Self) -> Self {
+        Self::with_room_of(other)
+    }
+
+    fn items(&self) -> usize {
+        self.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.footprint()
+    }
+
+    fn bytes_of(&self, item: usize) -> usize {
+        self.get(item).map_or(0, Packed::footprint)
+    }
+
+    fn one(&mut self, item: usize) -> Self {
+        self.part(item..item + 1)
+    }
+
+    fn append(&mut self, other: &mut Self) {
+        self.append_all(other);
+    }
+
+    fn clear(&mut self) {
+        Self::clear(self);
     }
 }
 
@@ -72,10 +114,9 @@ impl Dropped {
 
 /// Gathers items and puts them into the queue, many at once. Clones put into the same queue.
 #[derive(Debug)]
-pub struct Sender<T: Footprint> {
-    shared: Arc<Shared<T>>,
-    gathered: Vec<T>,
-    gathered_bytes: usize,
+pub struct Sender<C: Chunk> {
+    shared: Arc<Shared<C>>,
+    gathered: C,
     /// Something is in the queue of which the receiver was not told.
     is_untold: bool,
     stop: Stop,
@@ -85,15 +126,15 @@ pub struct Sender<T: Footprint> {
 
 /// Takes items out of the queue.
 #[derive(Debug)]
-pub struct Receiver<T: Footprint> {
-    shared: Arc<Shared<T>>,
+pub struct Receiver<C: Chunk> {
+    shared: Arc<Shared<C>>,
 }
 
 #[derive(Debug)]
-struct Shared<T> {
+struct Shared<C> {
     max_bytes: usize,
     when_full: WhenFull,
-    state: Mutex<State<T>>,
+    state: Mutex<State<C>>,
     /// Signalled when the receiver has taken something, or is gone.
     room: Condvar,
     /// Signalled when there is something to take, or no sender any more.
@@ -101,48 +142,41 @@ struct Shared<T> {
     dropped: Arc<Dropped>,
 }
 
-/// Invariant: `bytes` is the sum of those of `chunks`; `bytes <= max_bytes` or there is one item.
+/// Invariants: `bytes` is the sum of those of `chunks`; `bytes <= max_bytes` or there is one item. Every chunk has at least one
+/// item, at most [`CHUNK`]. The receiver may hold all of a chunk until it is done with the last item: so the bytes of a chunk are
+/// at most [`GATHERED_BYTES`], or those before its last item are.
 #[derive(Debug)]
-struct State<T> {
-    chunks: VecDeque<Chunk<T>>,
+struct State<C> {
+    chunks: VecDeque<C>,
     bytes: usize,
     senders: usize,
     received_from: bool,
 }
 
-/// Items that are handed over together: at least one, at most [`CHUNK`], and their footprints. The receiver may hold all of a
-/// chunk until it is done with the last item: so the bytes of a chunk are at most [`GATHERED_BYTES`], or those before its last
-/// item are.
-#[derive(Debug)]
-struct Chunk<T> {
-    items: Vec<T>,
-    bytes: usize,
-}
-
-impl<T> State<T> {
-    /// Takes all of `items`, so many bytes. A chunk that is not full is filled first; `items` is empty then.
-    fn put(&mut self, items: &mut Vec<T>, bytes: usize) {
-        self.bytes += bytes;
+impl<C: Chunk> State<C> {
+    /// Takes all of `items`. A chunk that is not full is filled first; `items` is empty then.
+    fn put(&mut self, items: &mut C) {
+        self.bytes += items.bytes();
         match self.chunks.back_mut() {
-            Some(last) if last.items.len() + items.len() <= CHUNK && last.bytes + bytes <= GATHERED_BYTES => {
-                last.items.append(items);
-                last.bytes += bytes;
+            Some(last) if last.items() + items.items() <= CHUNK && last.bytes() + items.bytes() <= GATHERED_BYTES => {
+                last.append(items);
             }
             // One that is half full goes as it is; of others the room is used again.
-            _ if items.len() >= CHUNK / 2 => {
-                let items = std::mem::replace(items, Vec::with_capacity(CHUNK));
-                self.chunks.push_back(Chunk { items, bytes });
+            _ if items.items() >= CHUNK / 2 => {
+                let next = C::like(items);
+                self.chunks.push_back(std::mem::replace(items, next));
             }
             _ => {
-                #[expect(clippy::drain_collect, reason = "no larger than what it holds")]
-                let items = items.drain(..).collect();
-                self.chunks.push_back(Chunk { items, bytes });
+                // No larger than what it holds.
+                let mut last = C::like(items);
+                last.append(items);
+                self.chunks.push_back(last);
             }
         }
     }
 }
 
-fn queue<T: Footprint>(max_bytes: usize, when_full: WhenFull) -> (Sender<T>, Receiver<T>) {
+fn queue<C: Chunk>(max_bytes: usize, when_full: WhenFull) -> (Sender<C>, Receiver<C>) {
     let shared = Arc::new(Shared {
         max_bytes,
         when_full,
@@ -154,30 +188,23 @@ fn queue<T: Footprint>(max_bytes: usize, when_full: WhenFull) -> (Sender<T>, Rec
     (Sender::of(shared.clone()), Receiver { shared })
 }
 
-impl<T: Footprint> Sender<T> {
-    fn of(shared: Arc<Shared<T>>) -> Self {
-        Self {
-            shared,
-            gathered: Vec::new(),
-            gathered_bytes: 0,
-            is_untold: false,
-            stop: Stop::default(),
-            patience: PATIENCE,
-        }
+impl<C: Chunk> Sender<C> {
+    fn of(shared: Arc<Shared<C>>) -> Self {
+        Self { shared, gathered: C::default(), is_untold: false, stop: Stop::default(), patience: PATIENCE }
     }
 
-    /// Gathers one item. The receiver sees it after a [`Self::flush`], or when there is enough for it.
-    pub fn send(&mut self, item: T) {
-        self.gathered_bytes = self.gathered_bytes.saturating_add(item.footprint());
-        self.gathered.push(item);
-        if self.gathered.len() >= CHUNK || self.gathered_bytes >= GATHERED_BYTES {
+    /// Gathers what `add` puts behind what was gathered before. The receiver sees it after a [`Self::flush`], or when there is
+    /// enough for it.
+    fn gather(&mut self, add: impl FnOnce(&mut C)) {
+        add(&mut self.gathered);
+        if self.gathered.items() >= CHUNK || self.gathered.bytes() >= GATHERED_BYTES {
             self.put();
         }
     }
 
     /// Whether something was sent that the receiver does not know of.
-    pub const fn holds_back(&self) -> bool {
-        self.is_untold || !self.gathered.is_empty()
+    pub fn holds_back(&self) -> bool {
+        self.is_untold || self.gathered.items() > 0
     }
 
     /// Hands over what was gathered, and tells the receiver. When the queue is full the rest is dropped, or waits until the
@@ -190,14 +217,13 @@ impl<T: Footprint> Sender<T> {
     }
 
     fn put(&mut self) {
-        if self.gathered.is_empty() {
+        if self.gathered.items() == 0 {
             return;
         }
-        let bytes = std::mem::take(&mut self.gathered_bytes);
         let shared = &self.shared;
         let mut state = shared.lock();
-        if state.received_from && state.bytes.saturating_add(bytes) <= shared.max_bytes {
-            state.put(&mut self.gathered, bytes);
+        if state.received_from && state.bytes.saturating_add(self.gathered.bytes()) <= shared.max_bytes {
+            state.put(&mut self.gathered);
         } else {
             state = shared.put_each(state, &mut self.gathered, &self.stop, &mut self.patience);
         }
@@ -220,13 +246,13 @@ impl<T: Footprint> Sender<T> {
     }
 }
 
-impl ExchangeSink for Sender<Exchange> {
+impl ExchangeSink for ExchangeSender {
     fn accept(&mut self, exchange: Exchange) {
-        self.send(exchange);
+        self.gather(|parcel| parcel.push(&exchange));
     }
 }
 
-impl<T: Footprint> Clone for Sender<T> {
+impl<C: Chunk> Clone for Sender<C> {
     /// Another sender, which has gathered nothing.
     fn clone(&self) -> Self {
         self.shared.lock().senders += 1;
@@ -236,12 +262,11 @@ impl<T: Footprint> Clone for Sender<T> {
     }
 }
 
-impl<T: Footprint> Drop for Sender<T> {
+impl<C: Chunk> Drop for Sender<C> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // A thread that panics must not wait.
-            let bytes = self.gathered.iter().map(Footprint::footprint).sum();
-            self.shared.dropped.count(self.gathered.len(), bytes);
+            self.shared.dropped.count(self.gathered.items(), self.gathered.bytes());
         } else {
             self.flush();
         }
@@ -250,22 +275,22 @@ impl<T: Footprint> Drop for Sender<T> {
     }
 }
 
-impl<T: Footprint> Receiver<T> {
+impl<C: Chunk> Receiver<C> {
     /// The first of what is in the queue, at least one item and not more than 128; `None` when every sender is gone and the
     /// queue is empty. Nothing is lost when the future is dropped before it is ready.
-    pub async fn receive(&mut self) -> Option<Vec<T>> {
+    pub async fn receive(&mut self) -> Option<C> {
         loop {
             {
                 let mut state = self.shared.lock();
                 if let Some(chunk) = state.chunks.pop_front() {
-                    state.bytes -= chunk.bytes;
+                    state.bytes -= chunk.bytes();
                     if state.chunks.is_empty() {
                         // A backlog leaves no memory behind.
                         state.chunks.shrink_to(CHUNK);
                     }
                     drop(state);
                     self.shared.room.notify_all();
-                    return Some(chunk.items);
+                    return Some(chunk);
                 }
                 if state.senders == 0 {
                     return None;
@@ -282,25 +307,25 @@ impl<T: Footprint> Receiver<T> {
     }
 }
 
-impl<T: Footprint> Drop for Receiver<T> {
+impl<C: Chunk> Drop for Receiver<C> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.received_from = false;
-        self.shared.dropped.count(state.chunks.iter().map(|chunk| chunk.items.len()).sum(), state.bytes);
+        self.shared.dropped.count(state.chunks.iter().map(C::items).sum(), state.bytes);
         state.chunks = VecDeque::new();
         state.bytes = 0;
         self.shared.room.notify_all();
     }
 }
 
-impl<T: Footprint> Shared<T> {
+impl<C: Chunk> Shared<C> {
     /// A thread that panicked while it held the lock had changed nothing half: counts and items change together.
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, State<C>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether an item of so many bytes may be put in. One that is larger than the bound may when it is alone.
-    fn fits(&self, state: &State<T>, bytes: usize) -> bool {
+    fn fits(&self, state: &State<C>, bytes: usize) -> bool {
         state.received_from && (state.chunks.is_empty() || state.bytes.saturating_add(bytes) <= self.max_bytes)
     }
 
@@ -308,37 +333,36 @@ impl<T: Footprint> Shared<T> {
     /// do not, or no longer.
     fn put_each<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State<T>>,
-        items: &mut Vec<T>,
+        mut state: MutexGuard<'a, State<C>>,
+        items: &mut C,
         stop: &Stop,
         patience: &mut u8,
-    ) -> MutexGuard<'a, State<T>> {
-        let mut one = Vec::with_capacity(1);
-        for item in items.drain(..) {
-            let bytes = item.footprint();
+    ) -> MutexGuard<'a, State<C>> {
+        for item in 0..items.items() {
+            let bytes = items.bytes_of(item);
             if !self.fits(&state, bytes) && self.when_full == WhenFull::Wait {
                 // What is in the queue already must be seen, or the room would never come.
                 self.filled.notify_one();
                 state = self.wait_for_room(state, bytes, stop, patience);
             }
             if self.fits(&state, bytes) {
-                one.push(item);
-                state.put(&mut one, bytes);
+                state.put(&mut items.one(item));
             } else {
                 self.dropped.count(1, bytes);
             }
         }
+        items.clear();
         state
     }
 
     /// Returns when there is room, when there is no receiver, or when `stop` is set and `patience` is at its end.
     fn wait_for_room<'a>(
         &self,
-        mut state: MutexGuard<'a, State<T>>,
+        mut state: MutexGuard<'a, State<C>>,
         bytes: usize,
         stop: &Stop,
         patience: &mut u8,
-    ) -> MutexGuard<'a, State<T>> {
+    ) -> MutexGuard<'a, State<C>> {
         while state.received_from && !self.fits(&state, bytes) && *patience > 0 {
             let (held, outcome) = self.room.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner);
             state = held;
@@ -363,9 +387,39 @@ mod tests {
         bytes: usize,
     }
 
-    impl Footprint for Item {
-        fn footprint(&self) -> usize {
-            self.bytes
+    impl Chunk for Vec<Item> {
+        fn like(other: &Self) -> Self {
+            Self::with_capacity(other.len())
+        }
+
+        fn items(&self) -> usize {
+            self.len()
+        }
+
+        fn bytes(&self) -> usize {
+            self.iter().map(|item| item.bytes).sum()
+        }
+
+        fn bytes_of(&self, item: usize) -> usize {
+            self[item].bytes
+        }
+
+        fn one(&mut self, item: usize) -> Self {
+            vec![std::mem::replace(&mut self[item], Item { number: u64::MAX, bytes: 0 })]
+        }
+
+        fn append(&mut self, other: &mut Self) {
+            Self::append(self, other);
+        }
+
+        fn clear(&mut self) {
+            Self::clear(self);
+        }
+    }
+
+    impl Sender<Vec<Item>> {
+        fn send(&mut self, item: Item) {
+            self.gather(|items| items.push(item));
         }
     }
 
@@ -401,9 +455,10 @@ mod tests {
     #[test]
     fn the_receiver_is_told_by_a_flush_or_when_there_is_enough() {
         let (mut sender, _receiver) = queue(usize::MAX, WhenFull::Drop);
-        let is_told = |sender: &Sender<Item>| pin!(sender.shared.filled.notified()).enable();
-        let send =
-            |sender: &mut Sender<Item>, chunks| (0..chunks * CHUNK as u64).for_each(|number| sender.send(item(number)));
+        let is_told = |sender: &Sender<Vec<Item>>| pin!(sender.shared.filled.notified()).enable();
+        let send = |sender: &mut Sender<Vec<Item>>, chunks| {
+            (0..chunks * CHUNK as u64).for_each(|number| sender.send(item(number)));
+        };
         send(&mut sender, 7);
         assert!(sender.holds_back() && !is_told(&sender));
         sender.flush();
@@ -550,7 +605,7 @@ mod tests {
         let mut seen = HashSet::new();
         block_on(async {
             while let Some(items) = receiver.receive().await {
-                assert!(items.iter().map(Footprint::footprint).sum::<usize>() <= 500);
+                assert!(items.bytes() <= 500);
                 for item in items {
                     assert!(seen.insert(item.number), "{} came twice", item.number);
                 }

@@ -41,7 +41,7 @@ pub(super) trait SpanSource: Send {
     fn ready(&self) -> usize;
 
     /// Makes the spans of the first of them, if it gives any, and counts why it gives none.
-    fn spans(&self, take: &mut dyn FnMut(&Draft<'_>));
+    fn spans(&mut self, take: &mut dyn FnMut(&Draft<'_>));
 
     /// Is done with the first of them.
     fn pass(&mut self);
@@ -68,6 +68,8 @@ enum Event {
     Disk(Report),
     /// New items, or the end of them.
     Received(Option<usize>),
+    /// More spans can be made of what is there.
+    More,
 }
 
 /// How far the end has come.
@@ -161,6 +163,7 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
                     task::yield_now().await;
                 }
                 Event::Received(None) => self.end_of_source(),
+                Event::More => {}
             }
         }
     }
@@ -179,6 +182,8 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
             () = at(due), if due.is_some() => Event::Due,
             report = disk(&mut self.desk) => Event::Disk(report),
             items = self.source.receive(), if listening => Event::Received(items),
+            // What is closed goes out first, and is answered where that takes no time.
+            () = task::yield_now(), if self.source.ready() > 0 && self.may_take() => Event::More,
         }
     }
 
@@ -187,12 +192,15 @@ impl<S: SpanSource, F: Format, E: Exporter> Task<S, F, E> {
         self.when_full == WhenFull::Drop || self.waiting.has_room()
     }
 
-    /// Makes spans of what was handed over.
+    /// Makes spans of what was handed over, until a batch is full: of much that comes at once, batches shall not pile up.
     fn encode(&mut self) {
         let now = Instant::now();
         let mut made = Made::default();
-        while self.may_take() && self.source.ready() > 0 {
-            self.encode_one(now, &mut made).into_iter().for_each(|batch| self.enqueue(batch));
+        let mut is_full = false;
+        while !is_full && self.may_take() && self.source.ready() > 0 {
+            let closed = self.encode_one(now, &mut made);
+            is_full = !closed.is_empty();
+            closed.into_iter().for_each(|batch| self.enqueue(batch));
         }
         self.counters.made(made);
         let nothing_follows = self.phase == Phase::Flushing && self.source.ready() == 0;

@@ -231,7 +231,7 @@ fn status_line(bytes: &[u8]) -> Option<(u16, u8)> {
 
 /// What is kept of a head, in an allocation of its own, and where its header lines begin.
 struct Owned {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     headers_start: u32,
     lines: LineIndex,
 }

@@ -45,7 +45,7 @@ impl SpanSource for Source {
         self.ready.len()
     }
 
-    fn spans(&self, take: &mut dyn FnMut(&Draft<'_>)) {
+    fn spans(&mut self, take: &mut dyn FnMut(&Draft<'_>)) {
         let [received, known] = sums(&self.counters.snapshot());
         self.uneven.fetch_max(received.abs_diff(known), Ordering::Relaxed);
         let span = get_span("GET", "/").into();
@@ -490,11 +490,23 @@ async fn over_the_budget_the_oldest_batches_are_dropped_and_counted() {
     let mut bench = Bench::start([Answer::Accept], &settings);
     bench.give_spans(20).await;
     bench.calls.recv().await.unwrap();
+    // All spans are made before it answers.
+    tokio::time::sleep(Duration::from_millis(1)).await;
     // One batch is in flight, of the other nine the two newest fit beside it.
     bench.permits.add_permits(100);
     let (result, counted) = bench.end().await;
     assert!(result.is_ok());
     assert_eq!((counted.dropped(DropReason::QueueFull), counted.spans_exported), (14, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_much_that_comes_at_once_batches_do_not_pile_up_where_the_destination_keeps_up() {
+    let settings = Settings { queue_bytes: 4 * batch_bytes(2), ..Settings::default() };
+    let bench = Bench::start([Answer::Accept], &settings);
+    bench.give_spans(200).await;
+    let (result, counted) = bench.end().await;
+    assert!(result.is_ok());
+    assert_eq!((counted.spans_exported, counted.dropped_total()), (200, 0));
 }
 
 #[tokio::test(start_paused = true)]
