@@ -239,9 +239,9 @@ impl Packed<'_> {
         let flags = u16::from_le_bytes(take(&mut rest));
         let has_response = flags & HAS_RESPONSE != 0;
         let is_wide = flags & IS_WIDE != 0;
-        let [_, ended, rtt, retransmits, interface] = take_numbers(&mut rest, is_wide);
-        let sent = take_numbers(&mut rest, is_wide);
-        let answered = if has_response { take_numbers(&mut rest, is_wide) } else { [0; 5] };
+        let [_, ended, rtt, retransmits, interface] = take_five(&mut rest, is_wide);
+        let sent = take_five(&mut rest, is_wide);
+        let answered = if has_response { take_five(&mut rest, is_wide) } else { [0; 5] };
         let at = |after: u64| Timestamp::from_nanos(start.wrapping_add(after));
         let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let transfer = |[first, last, body_bytes, wire_bytes, packets]: [u64; 5]| Transfer {
@@ -351,26 +351,40 @@ fn push_numbers(numbers: &[[u64; 5]; 3], is_wide: bool, has_response: bool, pack
     }
 }
 
-fn take_numbers<const N: usize>(rest: &mut &[u8], is_wide: bool) -> [u64; N] {
+fn take_five(rest: &mut &[u8], is_wide: bool) -> [u64; 5] {
+    let mut numbers = [0; 5];
     if is_wide {
-        std::array::from_fn(|_| u64::from_le_bytes(take(rest)))
+        let bytes: [u8; 40] = take(rest);
+        numbers.iter_mut().zip(bytes.as_chunks().0).for_each(|(number, bytes)| *number = u64::from_le_bytes(*bytes));
     } else {
-        std::array::from_fn(|_| u32::from_le_bytes(take(rest)).into())
+        let bytes: [u8; 20] = take(rest);
+        let places = numbers.iter_mut().zip(bytes.as_chunks().0);
+        places.for_each(|(number, bytes)| *number = u32::from_le_bytes(*bytes).into());
     }
+    numbers
 }
 
 fn push_socket(socket: SocketAddr, packed: &mut Vec<u8>) {
+    let [low, high] = socket.port().to_le_bytes();
     match socket.ip() {
-        IpAddr::V4(address) => packed.extend_from_slice(&address.octets()),
-        IpAddr::V6(address) => packed.extend_from_slice(&address.octets()),
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            packed.extend_from_slice(&[a, b, c, d, low, high]);
+        }
+        IpAddr::V6(address) => {
+            packed.extend_from_slice(&address.octets());
+            packed.extend_from_slice(&[low, high]);
+        }
     }
-    packed.extend_from_slice(&socket.port().to_le_bytes());
 }
 
 fn take_socket(rest: &mut &[u8], is_v6: bool) -> SocketAddr {
-    let address: IpAddr =
-        if is_v6 { Ipv6Addr::from(take::<16>(rest)).into() } else { Ipv4Addr::from(take::<4>(rest)).into() };
-    SocketAddr::new(address, u16::from_le_bytes(take(rest)))
+    if is_v6 {
+        let address = Ipv6Addr::from(take::<16>(rest));
+        return SocketAddr::new(address.into(), u16::from_le_bytes(take(rest)));
+    }
+    let [a, b, c, d, low, high] = take(rest);
+    SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), u16::from_le_bytes([low, high]))
 }
 
 impl Exchange {

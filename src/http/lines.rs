@@ -93,22 +93,23 @@ impl LineIndex {
         }
     }
 
-    /// Appends all of it to `packed`: no more than what it has.
+    /// How many lines it has the places of, and where the others begin.
+    pub(super) const fn size(&self) -> (u8, u32) {
+        (self.count, self.rest)
+    }
+
+    /// Appends to `packed` what it has beside its size.
     pub(super) fn pack(&self, packed: &mut Vec<u8>) {
-        packed.push(self.count);
-        packed.extend_from_slice(&self.rest.to_le_bytes());
         for ((start, code), margins) in self.starts.iter().zip(&self.codes).zip(&self.margins).take(self.count.into()) {
             let ([a, b], [c, d]) = (start.to_le_bytes(), code.number().to_le_bytes());
             packed.extend_from_slice(&[a, b, c, d, margins.before, margins.after]);
         }
     }
 
-    /// Becomes what `packed` begins with, which is behind it then.
-    pub(super) fn unpack(&mut self, packed: &mut &[u8]) {
-        *self = Self::EMPTY;
-        [self.count] = take(packed);
-        self.rest = u32::from_le_bytes(take(packed));
-        let places = self.starts.iter_mut().zip(&mut self.codes).zip(&mut self.margins).take(self.count.into());
+    /// Becomes one of this size with what `packed` begins with, which is behind it then.
+    pub(super) fn unpack(&mut self, count: u8, rest: u32, packed: &mut &[u8]) {
+        *self = Self { count, rest, ..Self::EMPTY };
+        let places = self.starts.iter_mut().zip(&mut self.codes).zip(&mut self.margins).take(count.into());
         for ((start, code), margins) in places {
             let [a, b, c, d, before, after] = take(packed);
             *start = u16::from_le_bytes([a, b]);

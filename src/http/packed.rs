@@ -21,7 +21,11 @@ impl RequestHead {
 
     /// Becomes the head that `packed` begins with, which is behind it then. Its memory is used again.
     pub(crate) fn unpack(&mut self, packed: &mut &[u8]) {
-        [self.method_end, self.target_start, self.target_end, self.headers_start] = take_numbers(packed);
+        let number = |packed: &mut &[u8]| u32::from_le_bytes(take(packed));
+        self.method_end = number(packed);
+        self.target_start = number(packed);
+        self.target_end = number(packed);
+        self.headers_start = number(packed);
         self.digest = [u64::from_le_bytes(take(packed)), u64::from_le_bytes(take(packed))];
         (self.version, self.complete) = unpack_rest(&mut self.lines, &mut self.bytes, packed);
     }
@@ -73,17 +77,19 @@ impl ResponseHead {
 /// What heads of both kinds have.
 fn pack_rest(version: Version, complete: bool, lines: &LineIndex, bytes: &[u8], packed: &mut Vec<u8>) {
     let is_11 = if version == Version::Http11 { IS_11 } else { 0 };
-    packed.push(is_11 | if complete { IS_COMPLETE } else { 0 });
-    lines.pack(packed);
+    let (count, rest) = lines.size();
     // A head is shorter than 4 GiB: its own places in it are such numbers.
-    packed.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    packed.extend_from_slice(&[is_11 | if complete { IS_COMPLETE } else { 0 }, count]);
+    packed.extend_from_slice([rest, length].map(u32::to_le_bytes).as_flattened());
+    lines.pack(packed);
     packed.extend_from_slice(bytes);
 }
 
 fn unpack_rest(lines: &mut LineIndex, bytes: &mut Vec<u8>, packed: &mut &[u8]) -> (Version, bool) {
-    let [flags] = take(packed);
-    lines.unpack(packed);
-    let length = u32::from_le_bytes(take(packed)) as usize;
+    let [flags, count] = take(packed);
+    let (behind, length) = (u32::from_le_bytes(take(packed)), u32::from_le_bytes(take(packed)) as usize);
+    lines.unpack(count, behind, packed);
     let (head, rest) = packed.split_at_checked(length).unwrap_or((*packed, &[]));
     *packed = rest;
     bytes.clear();
@@ -100,12 +106,6 @@ pub(crate) fn take<const N: usize>(packed: &mut &[u8]) -> [u8; N] {
     };
     *packed = rest;
     *first
-}
-
-/// So many numbers of 32 bits, likewise.
-#[inline]
-pub(crate) fn take_numbers<const N: usize>(packed: &mut &[u8]) -> [u32; N] {
-    std::array::from_fn(|_| u32::from_le_bytes(take(packed)))
 }
 
 #[cfg(test)]
