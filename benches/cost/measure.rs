@@ -1,6 +1,7 @@
 //! A piece of work → the processor time it takes, and what it allocates.
 
 use std::mem::MaybeUninit;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -48,20 +49,31 @@ pub struct Process {
     pub peak: u64,
 }
 
-/// The best of several runs of the agent on a file, with all that it does but sending.
-pub fn process(runs: usize, file: &Path) -> Option<Process> {
-    (0..runs).filter_map(|_| run(file)).min_by_key(|process| process.time)
+/// Which cores a process may use.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub enum Cores {
+    /// One.
+    One,
+    /// Those that this process may.
+    All,
 }
 
-fn run(file: &Path) -> Option<Process> {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_network-agent"))
-        .arg("--read")
-        .arg(file)
-        .args(["--export", "none"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .ok()?;
+/// The best of several runs of the agent on a file, with all that it does but sending.
+pub fn process(runs: usize, file: &Path, cores: Cores) -> Option<Process> {
+    (0..runs).filter_map(|_| run(file, cores)).min_by_key(|process| process.time)
+}
+
+fn run(file: &Path, cores: Cores) -> Option<Process> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_network-agent"));
+    command.arg("--read").arg(file).args(["--export", "none"]).stdout(Stdio::null()).stderr(Stdio::null());
+    if cores == Cores::One {
+        #[expect(unsafe_code, reason = "the standard library does not offer it")]
+        // SAFETY: what runs between fork and exec makes system calls alone, and takes no lock and no memory.
+        unsafe {
+            command.pre_exec(stay_on_one_core);
+        }
+    }
+    let mut child = command.spawn().ok()?;
     let id = i32::try_from(child.id()).ok()?;
     let (mut status, mut usage, mut peak) = (0, MaybeUninit::<libc::rusage>::zeroed(), 0);
     let ended = loop {
@@ -85,6 +97,19 @@ fn run(file: &Path) -> Option<Process> {
     let nanos = |time: libc::timeval| u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_usec * 1_000).unwrap_or(0);
     let time = nanos(usage.ru_utime) + nanos(usage.ru_stime);
     Some(Process { time, peak })
+}
+
+/// From now on this process stays where it is.
+fn stay_on_one_core() -> std::io::Result<()> {
+    let mut cores = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    #[expect(unsafe_code, reason = "the standard library does not offer it")]
+    // SAFETY: a zeroed set is one of no cores; the calls write and read that one alone.
+    let failed = unsafe {
+        let core = usize::try_from(libc::sched_getcpu()).unwrap_or(0);
+        libc::CPU_SET(core, cores.assume_init_mut());
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cores.as_ptr()) != 0
+    };
+    if failed { Err(std::io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// `VmHWM` of a process that runs.

@@ -10,7 +10,7 @@ use network_agent::packet::{Decoder, DecoderLimits, RawPacket, Segment, SegmentS
 use network_agent::pipeline::{Pipeline, PipelineConfig};
 use network_agent::span::{LocalAddresses, NoNames, SpanBuilder, SpanSettings};
 
-use crate::measure::{self, Process, allocations, best_of};
+use crate::measure::{self, Cores, Process, allocations, best_of};
 use crate::traffic::Traffic;
 
 /// Bytes of a batch.
@@ -33,6 +33,8 @@ pub struct Costs {
     pub calls: (u64, u64),
     /// The program, in all its threads.
     pub process: Option<Process>,
+    /// The same on one core.
+    pub on_one_core: Option<Process>,
 }
 
 /// Counts exchanges and drops them.
@@ -109,7 +111,8 @@ pub fn measure(traffic: &Traffic, runs: usize, folder: &Path) -> Costs {
         core: best_of(runs, core),
         encoded: best_of(runs, encoded),
         calls: (0, 0),
-        process: measure::process(runs, &file),
+        process: measure::process(runs, &file, Cores::All),
+        on_one_core: measure::process(runs, &file, Cores::One),
     }
 }
 

@@ -49,17 +49,29 @@ pub fn each(total: u64, count: u64) -> f64 {
 /// The table of the loads.
 pub fn print_costs(costs: &[Costs]) {
     println!("processor time of one thread: ns a packet | ns an exchange");
-    println!("whole: µs an exchange of the program in all its threads, its peak memory");
+    println!("whole: µs an exchange of the program in all its threads, on all cores and on one, its peak memory");
     println!(
-        "{:<24}{:>8} |{:>7}{:>9}{:>7}{:>9} |{:>9}{:>9} |{:>10} |{:>8}{:>10}",
-        "load", "packets", "read", "+decode", "core", "encoded", "core", "encoded", "alloc/exch", "whole", "peak"
+        "{:<24}{:>8} |{:>7}{:>9}{:>7}{:>9} |{:>9}{:>9} |{:>10} |{:>8}{:>9}{:>10}",
+        "load",
+        "packets",
+        "read",
+        "+decode",
+        "core",
+        "encoded",
+        "core",
+        "encoded",
+        "alloc/exch",
+        "whole",
+        "on one",
+        "peak"
     );
     for one in costs {
         let packet = |total| each(total, one.packets);
         let exchange = |total| each(total, one.exchanges);
         let (whole, peak) = one.process.map_or((0.0, 0), |process| (exchange(process.time) / 1000.0, process.peak));
+        let on_one_core = one.on_one_core.map_or(0.0, |process| exchange(process.time) / 1000.0);
         println!(
-            "{:<24}{:>8} |{:>7.0}{:>9.0}{:>7.0}{:>9.0} |{:>9.0}{:>9.0} |{:>4.1} {:>5.1} |{:>8.2}{:>6} MiB",
+            "{:<24}{:>8} |{:>7.0}{:>9.0}{:>7.0}{:>9.0} |{:>9.0}{:>9.0} |{:>4.1} {:>5.1} |{:>8.2}{:>9.2}{:>6} MiB",
             one.name,
             one.packets,
             packet(one.reading),
@@ -71,6 +83,7 @@ pub fn print_costs(costs: &[Costs]) {
             exchange(one.calls.0),
             exchange(one.calls.1),
             whole,
+            on_one_core,
             peak / 1024,
         );
     }
@@ -118,6 +131,7 @@ pub fn json(costs: &[Costs], sizes: &[Size], workers: &[Workers], targets: &[Tar
             "core_allocations_per_exchange": each(one.calls.0, one.exchanges),
             "encoded_allocations_per_exchange": each(one.calls.1, one.exchanges),
             "whole_ns_per_exchange": one.process.map(|process| each(process.time, one.exchanges)),
+            "on_one_core_ns_per_exchange": one.on_one_core.map(|process| each(process.time, one.exchanges)),
             "whole_ns_per_packet": one.process.map(|process| each(process.time, one.packets)),
             "peak_kib": one.process.map(|process| process.peak),
         })

@@ -111,15 +111,19 @@ impl<T: Linked> Chains<T> {
         usize::try_from(key & u64::from(u32::MAX)).unwrap_or_default() & self.lasts.len().wrapping_sub(1)
     }
 
-    /// Makes twice as many chains.
+    /// Makes twice as many chains, and links all records anew, where they are.
     #[cold]
     fn link_anew(&mut self) {
         let count = (self.lasts.len() * 2).max(FEWEST);
         self.lasts = vec![self.next; count];
-        let mut records = std::mem::take(&mut self.records);
-        self.next = self.next.wrapping_sub(u32::try_from(records.len()).unwrap_or(u32::MAX));
-        for Record { value, .. } in records.drain(..) {
-            self.push(value);
+        let oldest = self.next.wrapping_sub(u32::try_from(self.records.len()).unwrap_or(u32::MAX));
+        for place in 0..self.records.len() {
+            let number = oldest.wrapping_add(u32::try_from(place).unwrap_or(u32::MAX));
+            let Some(chain) = self.records.get(place).map(|record| self.chain(record.value.key())) else { break };
+            let before = self.lasts.get_mut(chain).map_or(number, |last| std::mem::replace(last, number));
+            if let Some(record) = self.records.get_mut(place) {
+                record.before = before;
+            }
         }
     }
 }

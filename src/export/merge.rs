@@ -13,6 +13,7 @@
 //! when the exchange has left is dropped and counted.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -75,8 +76,8 @@ struct Waiting {
 struct Known {
     key: u64,
     start: Timestamp,
-    /// The start of its identity, when it had a response.
-    answered: Option<u64>,
+    /// The start of its identity, when it had a response; one that is zero tells nothing.
+    answered: Option<NonZeroU64>,
 }
 
 /// What an exchange is a view of.
@@ -273,7 +274,7 @@ impl Known {
         let id = exchange.id().0;
         // The identity's first bytes tell the response as well.
         let start = id.first_chunk().filter(|_| exchange.has_response());
-        let answered = start.map(|start| u64::from_be_bytes(*start));
+        let answered = start.and_then(|start| NonZeroU64::new(u64::from_be_bytes(*start)));
         Self { key: exchange.request_key(), start: exchange.start(), answered }
     }
 
@@ -293,7 +294,7 @@ fn is_near(one: Timestamp, other: Timestamp, window: Duration) -> bool {
     one.saturating_since(other).max(other.saturating_since(one)) <= window
 }
 
-fn may_be_one(one: Option<u64>, other: Option<u64>) -> bool {
+fn may_be_one(one: Option<NonZeroU64>, other: Option<NonZeroU64>) -> bool {
     match (one, other) {
         (Some(one), Some(other)) => one == other,
         _ => true,
