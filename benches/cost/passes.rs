@@ -111,8 +111,9 @@ pub fn measure(traffic: &Traffic, runs: usize, folder: &Path) -> Costs {
         core: best_of(runs, core),
         encoded: best_of(runs, encoded),
         calls: (0, 0),
-        process: measure::process(runs, &file, Cores::All),
-        on_one_core: measure::process(runs, &file, Cores::One),
+        // A process is disturbed more than a thread: it lasts longer.
+        process: measure::process(3 * runs, &file, Cores::All),
+        on_one_core: measure::process(3 * runs, &file, Cores::One),
     }
 }
 

@@ -80,6 +80,10 @@ impl ApiServer {
             let state = fs::read_to_string(proc.join("stat")).unwrap_or_default();
             state.is_empty() || state.contains(") Z ")
         });
+        // Its first thread may have ended before another that still holds them.
+        crate::laboratory::wait_for("its ports to be free", || {
+            [self.port, self.etcd].iter().all(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        });
     }
 
     /// Begins again where it was killed.
