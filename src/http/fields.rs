@@ -122,6 +122,14 @@ impl Names {
         !self.any_short
     }
 
+    /// Whether a line may have one of the names, or is empty, or begins with space: told by how it begins, where names
+    /// [are](Self::are_told_by_their_beginning).
+    #[inline]
+    pub(super) fn may_begin(&self, beginning: [u8; 4]) -> bool {
+        let [first, ..] = beginning;
+        first <= b' ' || self.places.get(FieldCode::of_letters(beginning).place()) != Some(&NONE)
+    }
+
     #[inline(never)]
     fn find_from(&self, first: u32, line: &[u8], may_be_any: bool) -> Option<Found> {
         let mut next = first;
@@ -220,6 +228,12 @@ impl KeptLines {
             start += line.len();
         }
         kept
+    }
+
+    /// Of no lines.
+    pub(super) fn clear(&mut self) {
+        self.lines.clear();
+        self.bytes = 0;
     }
 
     /// Keeps `line`, which begins at `start`, if it has one of `names`; any line, if there are none.

@@ -11,6 +11,8 @@ const FILLER: u8 = b' ';
 #[derive(Clone, Debug)]
 pub(super) struct LineFeeds<'a> {
     bytes: &'a [u8],
+    /// From the byte before the next block on.
+    rest: &'a [u8],
     /// Where the present block begins, and the next one; never at the first byte, which none is before.
     start: usize,
     next: usize,
@@ -23,7 +25,7 @@ impl<'a> LineFeeds<'a> {
     /// In `bytes`.
     pub(super) fn of(bytes: &'a [u8]) -> Self {
         let found = u64::from(bytes.first() == Some(&b'\n'));
-        Self { bytes, start: 0, next: 1, found, may_be_odd: false }
+        Self { bytes, rest: bytes, start: 0, next: 1, found, may_be_odd: false }
     }
 
     /// Whether there may be NUL, but for the first byte, or CR that ends no line, before the place that came last. No where
@@ -32,39 +34,48 @@ impl<'a> LineFeeds<'a> {
         self.may_be_odd
     }
 
+    /// Start and end of the next line that begins as `may_begin` says, where one begins at `start` after the line feed that came
+    /// last. Four bytes tell it, which may reach into further lines, and a line that stands where there are fewer may begin in
+    /// any way.
+    #[inline]
+    pub(super) fn next_line(&mut self, start: usize, may_begin: impl Fn([u8; 4]) -> bool) -> Option<(usize, usize)> {
+        let mut start = start;
+        loop {
+            let mut found = self.found;
+            while found != 0 {
+                let end = self.start + found.trailing_zeros() as usize + 1;
+                found &= found - 1;
+                let beginning = self.bytes.get(start..).and_then(|line| line.first_chunk());
+                if beginning.is_none_or(|beginning| may_begin(*beginning)) {
+                    self.found = found;
+                    return Some((start, end));
+                }
+                start = end;
+            }
+            if !self.look_on() {
+                return None;
+            }
+        }
+    }
+
     /// Looks at the next block; whether there was one.
     #[inline]
     fn look_on(&mut self) -> bool {
-        let Some(block) = self.bytes.get(self.next - 1..).and_then(|rest| rest.first_chunk()) else {
-            return self.look_at_last();
+        let (found, is_odd) = match self.rest.first_chunk() {
+            Some(block) => {
+                self.rest = self.rest.get(BLOCK..).unwrap_or_default();
+                look_at(block)
+            }
+            None if self.rest.len() > 1 => {
+                self.rest = &[];
+                look_at_last(self.bytes, self.next)
+            }
+            None => return false,
         };
-        self.note(block, 0, BLOCK)
-    }
-
-    /// The last bytes, which are no block.
-    fn look_at_last(&mut self) -> bool {
-        let length = self.bytes.len().saturating_sub(self.next);
-        if length == 0 {
-            return false;
-        }
-        if let Some(block) = self.bytes.last_chunk() {
-            return self.note(block, BLOCK - length, length);
-        }
-        let mut block = [FILLER; AND_BEFORE];
-        for (to, from) in block.iter_mut().zip(self.bytes) {
-            *to = *from;
-        }
-        self.note(&block, 0, length)
-    }
-
-    /// Of `block` the next `length` bytes are new, after `known` ones.
-    #[inline]
-    fn note(&mut self, block: &[u8; AND_BEFORE], known: usize, length: usize) -> bool {
-        let (found, is_odd) = look_at(block);
-        self.found = found >> known;
+        self.found = found;
         self.may_be_odd |= is_odd;
         self.start = self.next;
-        self.next += length;
+        self.next += BLOCK;
         true
     }
 }
@@ -83,6 +94,22 @@ impl Iterator for LineFeeds<'_> {
         self.found &= self.found - 1;
         Some(place)
     }
+}
+
+/// What [`look_at`] says of the last bytes, which begin at `next` and are no block. Apart from [`LineFeeds`], which so need not
+/// stand in memory.
+#[inline(never)]
+fn look_at_last(bytes: &[u8], next: usize) -> (u64, bool) {
+    let known = (next + BLOCK).saturating_sub(bytes.len());
+    if let Some(block) = bytes.last_chunk() {
+        let (found, is_odd) = look_at(block);
+        return (found >> known, is_odd);
+    }
+    let mut block = [FILLER; AND_BEFORE];
+    for (to, from) in block.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    look_at(&block)
 }
 
 /// The line feeds of a block, and whether it has NUL, or something else than a line feed behind CR.

@@ -4,29 +4,31 @@ use super::fields::{KeptLines, Names, is_empty};
 use super::line_feeds::LineFeeds;
 
 /// See the module.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Scan {
     /// Where its header lines begin.
     pub(super) headers_start: usize,
     /// After its first empty line.
     pub(super) end: usize,
-    pub(super) kept: KeptLines,
     /// Whether a general parser is needed: a header line begins with space, so that it goes on with the one before (obs-fold,
     /// RFC 9112 §5.2) or breaks the rules, or one holds NUL, or CR that ends no line.
     pub(super) is_odd: bool,
 }
 
 impl Scan {
-    /// The head that `bytes` begin with, if its end is among them; of its lines those with one of `names`, or all.
-    pub(super) fn of(bytes: &[u8], names: Option<&Names>) -> Option<Self> {
+    /// The head that `bytes` begin with, if its end is among them; of its lines those with one of `names`, or all, are put into
+    /// `kept`.
+    pub(super) fn of(bytes: &[u8], names: Option<&Names>, kept: &mut KeptLines) -> Option<Self> {
         let mut line_feeds = LineFeeds::of(bytes);
         let headers_start = line_feeds.next()? + 1;
-        let mut kept = KeptLines::default();
         let (mut end, mut is_odd) = (headers_start, false);
         let by_beginning = names.filter(|names| names.are_told_by_their_beginning());
-        while let Some(line_feed) = line_feeds.next() {
-            let start = end;
-            end = line_feed + 1;
+        loop {
+            let start;
+            (start, end) = match by_beginning {
+                Some(names) => line_feeds.next_line(end, |beginning| names.may_begin(beginning))?,
+                None => (end, line_feeds.next()? + 1),
+            };
             let line = bytes.get(start..end)?;
             let is_last = match line.first() {
                 Some(b'!'..) => false,
@@ -43,10 +45,9 @@ impl Scan {
             }
             if is_last {
                 is_odd |= line_feeds.may_be_odd() && bytes.get(headers_start..end).is_some_and(has_odd_bytes);
-                return Some(Self { headers_start, end, kept, is_odd });
+                return Some(Self { headers_start, end, is_odd });
             }
         }
-        None
     }
 }
 

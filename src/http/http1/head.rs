@@ -37,7 +37,7 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Option<usize> {
 /// The bytes of a head.
 pub(super) enum Head<'a> {
     /// All of one packet.
-    Whole(Whole<'a>),
+    Whole(&'a Whole<'a>),
     /// Of several packets.
     Gathered(&'a [u8]),
     /// Those that the capture has.
@@ -73,10 +73,11 @@ impl Head<'_> {
 }
 
 /// A head that is whole in the bytes of one packet, with its lines, which were found with its end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Whole<'a> {
     bytes: &'a [u8],
     scan: Scan,
+    kept: &'a KeptLines,
     /// If that is regular.
     line: Option<StartLine>,
 }
@@ -90,16 +91,17 @@ enum StartLine {
 
 impl<'a> Whole<'a> {
     /// The head that `bytes` begin with, if its end is among them, of a message in this direction; of its lines those that
-    /// `fields` names are kept.
-    pub(super) fn find(bytes: &'a [u8], role: Role, fields: &KeptFields) -> Option<Self> {
-        let scan = Scan::of(bytes, fields.of(role))?;
+    /// `fields` names are put into `kept`, which is made anew: a place for them that need not be moved.
+    pub(super) fn find(bytes: &'a [u8], role: Role, fields: &KeptFields, kept: &'a mut KeptLines) -> Option<Self> {
+        kept.clear();
+        let scan = Scan::of(bytes, fields.of(role), kept)?;
         let bytes = bytes.get(..scan.end)?;
         let line = bytes.get(..scan.headers_start)?;
         let line = match role {
             Role::Request => plain::request_line(line).map(StartLine::Request),
             Role::Response => plain::status_line(line).map(|(status, version)| StartLine::Status(status, version)),
         };
-        Some(Self { bytes, scan, line })
+        Some(Self { bytes, scan, kept, line })
     }
 
     /// Whether its start line is regular: such a one is what [`detect`](crate::http::detect::detect) looks for.
@@ -115,10 +117,9 @@ impl<'a> Whole<'a> {
     /// What is kept of it, if nothing about it needs a general parser: that accepts every head with a regular start line whose
     /// lines do not begin with space and that has no NUL, and no CR but before LF.
     fn plain(&self) -> Option<(Owned, StartLine)> {
-        let Scan { headers_start, kept, is_odd, .. } = &self.scan;
-        let found = self.line.filter(|_| !is_odd)?;
-        let (line, section) = self.bytes.split_at_checked(*headers_start)?;
-        Some((Owned::of(line, section, kept), found))
+        let found = self.line.filter(|_| !self.scan.is_odd)?;
+        let (line, section) = self.bytes.split_at_checked(self.scan.headers_start)?;
+        Some((Owned::of(line, section, self.kept), found))
     }
 }
 
@@ -405,14 +406,16 @@ mod tests {
             for line in [request, status] {
                 let text = format!("{line}\n{lines}{ending}{more}");
                 for fields in [&KeptFields::All, &some, &short] {
-                    let find = |role| Whole::find(text.as_bytes(), role, fields).expect("it has an empty line");
-                    let whole = find(Role::Request);
+                    let mut kept = KeptLines::default();
+                    let whole = Whole::find(text.as_bytes(), Role::Request, fields, &mut kept);
+                    let whole = whole.expect("it has an empty line");
                     prop_assert_eq!(Some(whole.bytes().len()), find_end(text.as_bytes(), 0));
                     prop_assert_eq!(parse_whole_request(&whole, fields), parse_request(whole.bytes(), true, fields));
                     if whole.begins_regularly() {
                         prop_assert_eq!(detect(text.as_bytes()), Detected::StartLine(Role::Request));
                     }
-                    let whole = find(Role::Response);
+                    let whole = Whole::find(text.as_bytes(), Role::Response, fields, &mut kept);
+                    let whole = whole.expect("it has an empty line");
                     if whole.begins_regularly() {
                         prop_assert_eq!(detect(text.as_bytes()), Detected::StartLine(Role::Response));
                     }

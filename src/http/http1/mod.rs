@@ -15,6 +15,7 @@ pub(super) use head::{parse_request, parse_response};
 pub(super) use proof::{PeerState, Proof, Turn};
 
 use super::detect::{Detected, detect};
+use super::fields::KeptLines;
 use super::{Answered, HttpLimits, Lost, Message, MessageSink, Opening, Role, Standing, moment};
 use crate::tcp::Mark;
 use crate::time::Timestamp;
@@ -248,12 +249,13 @@ impl Stream {
             return (empty, After::Follow);
         }
         let mark = Mark { sequence: at.mark.sequence.advance(number(empty)), ..*at.mark };
-        let mut whole = self.role.and_then(|role| Whole::find(rest, role, sink.fields()));
+        let mut kept = KeptLines::default();
+        let mut whole = self.role.and_then(|role| Whole::find(rest, role, sink.fields(), &mut kept));
         if !whole.as_ref().is_some_and(Whole::begins_regularly) {
             match (detect(rest), self.role) {
                 (Detected::StartLine(found), None) => {
                     self.role = Some(found);
-                    whole = Whole::find(rest, found, sink.fields());
+                    whole = Whole::find(rest, found, sink.fields(), &mut kept);
                 }
                 (Detected::StartLine(found), Some(role)) if found == role => {}
                 (Detected::NeedMore, _) => {}
@@ -272,7 +274,7 @@ impl Stream {
         self.held_mark = mark;
         self.held_packets = 0;
         self.held_last = mark.at;
-        if let Some(whole) = whole.filter(|whole| whole.bytes().len() <= at.limits.max_head_bytes) {
+        if let Some(whole) = whole.as_ref().filter(|whole| whole.bytes().len() <= at.limits.max_head_bytes) {
             let length = whole.bytes().len();
             return (empty + length, self.complete(&Head::Whole(whole), &mark, sink));
         }
