@@ -199,6 +199,9 @@ impl Pairing {
 }
 
 impl<K: ExchangeSink> MessageSink for Pairer<'_, K> {
+    /// Inlined, so that who knows what a message is comes to the right place at once, and no head is moved into a message.
+    #[expect(clippy::inline_always, reason = "it is one call, where it is known what the message is")]
+    #[inline(always)]
     fn message(&mut self, message: Message, mark: &Mark) {
         match message {
             Message::RequestHead(head, standing, opening) => self.begin(head, (standing, opening), mark),
@@ -282,6 +285,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         self.release_overdue(now);
     }
 
+    #[inline(never)]
     fn begin(&mut self, head: RequestHead, (standing, opening): (Standing, Opening), mark: &Mark) {
         self.release_overdue(mark.at);
         if standing == Standing::Sure {
@@ -340,6 +344,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         });
     }
 
+    #[inline(never)]
     fn answer(&mut self, head: ResponseHead, mark: &Mark) {
         self.pairing.response_end = Some(mark.sequence);
         self.pairing.interim_start = None;
@@ -362,6 +367,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         }));
     }
 
+    #[inline(never)]
     fn transfer(&mut self, role: Role, wire: u64, body: u64, packets: u32, at: Timestamp) {
         let is_matched = self.pairing.response == Response::First;
         let Some((transfer, incomplete)) = self.pairing.count(role, wire, body) else {
@@ -380,6 +386,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
     }
 
     /// Nothing is missing: how many there are is all that is wanted of a body's bytes.
+    #[inline(never)]
     fn left_out(&mut self, role: Role, body: u64) {
         self.pairing.count(role, body, body);
     }
@@ -416,6 +423,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         }
     }
 
+    #[inline(never)]
     fn response_aborted(&mut self) {
         if self.pairing.response == Response::First {
             self.emit_first(Outcome::ResponseIncomplete, None);
@@ -423,6 +431,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         self.pairing.response = Response::None;
     }
 
+    #[inline(never)]
     fn requests_lost(&mut self, lost: Lost, mark: &Mark) {
         self.pairing.loss.seen = true;
         if lost == Lost::Unknown {
@@ -445,6 +454,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         self.request_done();
     }
 
+    #[inline(never)]
     fn responses_lost(&mut self, end: SequenceNumber) {
         self.pairing.loss.response = Some(end);
         self.pairing.interim_start = None;
@@ -458,6 +468,7 @@ impl<K: ExchangeSink> Pairer<'_, K> {
         self.pairing.response = Response::None;
     }
 
+    #[inline(never)]
     fn responses_closed(&mut self, at: Timestamp) {
         self.release_held();
         while let Some(first) = self.pairing.open.front() {
