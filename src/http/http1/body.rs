@@ -20,7 +20,7 @@ pub(super) enum Framing {
 
 /// How a request's body is delimited, and whether it asks for another protocol.
 pub(super) fn of_request(head: &RequestHead) -> (Framing, bool) {
-    let fields = Fields::of(|name| head.lines(name));
+    let fields = Fields::of(|name| head.lacks(name), |name| head.lines(name));
     let framing = match (head.is_complete(), fields.coding, fields.length) {
         (false, ..) => Framing::Unknown,
         (true, Some(Coding::Chunked), _) => Framing::Chunked,
@@ -41,7 +41,7 @@ pub(super) fn of_response(head: &ResponseHead, answered: Answered) -> Framing {
     if answered == Answered::Head || matches!(status, 100..200 | 204 | 304) {
         return Framing::Length(0);
     }
-    let fields = Fields::of(|name| head.lines(name));
+    let fields = Fields::of(|name| head.lacks(name), |name| head.lines(name));
     match (head.is_complete(), fields.coding, fields.length) {
         (false, ..) => Framing::Unknown,
         (true, Some(Coding::Chunked), _) => Framing::Chunked,
@@ -73,22 +73,25 @@ struct Fields {
 }
 
 impl Fields {
+    /// `lacks` tells at once of a name that no line has it: mostly so.
     #[inline]
-    fn of<'a, L: Iterator<Item = &'a [u8]>>(lines: impl Fn(FieldName<'static>) -> L) -> Self {
+    fn of<'a, L: Iterator<Item = &'a [u8]>>(
+        lacks: impl Fn(FieldName<'static>) -> bool,
+        lines: impl Fn(FieldName<'static>) -> L,
+    ) -> Self {
         let mut fields = Self { coding: None, length: Length::Absent, upgrades: false };
-        for value in lines(CONTENT_LENGTH) {
-            // As a list only where it is none of one number.
-            if number_of(value).is_some() {
-                fields.add_length(value);
-            } else {
-                value.split(|byte| *byte == b',').for_each(|part| fields.add_length(part.trim_ascii()));
-            }
+        if !lacks(CONTENT_LENGTH) {
+            lines(CONTENT_LENGTH).for_each(|value| fields.add_lengths(value));
         }
-        for value in lines(TRANSFER_ENCODING) {
-            value.split(|byte| *byte == b',').for_each(|part| fields.add_coding(part.trim_ascii()));
+        if !lacks(TRANSFER_ENCODING) {
+            lines(TRANSFER_ENCODING).for_each(|value| fields.add_codings(value));
         }
-        fields.upgrades = lines(UPGRADE).next().is_some();
+        fields.upgrades = !lacks(UPGRADE) && lines(UPGRADE).next().is_some();
         fields
+    }
+
+    fn add_codings(&mut self, value: &[u8]) {
+        value.split(|byte| *byte == b',').for_each(|part| self.add_coding(part.trim_ascii()));
     }
 
     fn add_coding(&mut self, coding: &[u8]) {
@@ -99,9 +102,17 @@ impl Fields {
         }
     }
 
+    /// A number, or a list of some.
+    fn add_lengths(&mut self, value: &[u8]) {
+        match number_of(value) {
+            Some(length) => self.add_length(Some(length)),
+            None => value.split(|byte| *byte == b',').for_each(|part| self.add_length(number_of(part.trim_ascii()))),
+        }
+    }
+
     /// Repeated equal values are one value (RFC 9112 §6.3, item 5).
-    fn add_length(&mut self, digits: &[u8]) {
-        self.length = match (self.length, number_of(digits)) {
+    fn add_length(&mut self, length: Option<u64>) {
+        self.length = match (self.length, length) {
             (Length::Absent, Some(length)) => Length::Given(length),
             (Length::Given(known), Some(length)) if known == length => Length::Given(known),
             _ => Length::Contradictory,
