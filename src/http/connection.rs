@@ -89,6 +89,10 @@ impl Connection {
                 side.stream.pass(bytes.len() as u64, &mark, sink);
                 After::Follow
             }
+            StreamEvent::Data(bytes, mark) if self.preamble.is_over(direction) || flow.origin == Origin::Joined => {
+                let (side, start, peer) = self.turn(flow, direction);
+                side.data(bytes, &mark, start, &peer, limits, sink)
+            }
             _ => self.take(flow, direction, event, limits, sink),
         };
         match after {
@@ -110,30 +114,18 @@ impl Connection {
         side.stream.unread() > bytes.len() as u64 && side.acknowledged.is_some()
     }
 
-    /// Hands an event to its direction, without what stands before HTTP.
-    fn take(
-        &mut self,
-        flow: &Flow,
-        direction: Direction,
-        event: StreamEvent<'_>,
-        limits: &HttpLimits,
-        sink: &mut impl MessageSink,
-    ) -> After {
+    /// What stands where `direction` has an event, with what is known from the handshake: its side, how it began, its peer.
+    #[inline]
+    fn turn(&mut self, flow: &Flow, direction: Direction) -> (&mut Side, Origin, Peer) {
         // A direction whose SYN was not captured is joined, too.
         let start = match flow.beginning(direction) {
             None => Origin::Joined,
             Some(_) => flow.origin,
         };
-        let passed = match event {
-            _ if flow.origin == Origin::Joined => Passed::Skip(0),
-            StreamEvent::Data(..) if self.preamble.is_over(direction) => Passed::Skip(0),
-            StreamEvent::Data(bytes, mark) => {
-                self.preamble.data(direction, bytes, &mark, &mut sink.counters().preambles)
-            }
-            StreamEvent::Gap(..) | StreamEvent::LeftOut(..) | StreamEvent::End(_) => self.preamble.give_up(direction),
+        let (side, peer) = match direction {
+            Direction::Up => (&mut self.up, self.down.as_peer()),
+            Direction::Down => (&mut self.down, self.up.as_peer()),
         };
-        let peer = self.side_mut(direction.opposite()).as_peer();
-        let side = self.side_mut(direction);
         // Who opened the connection asks, where the bytes do not tell otherwise.
         side.expected = side.stream.role().or_else(|| match flow.opener {
             Some(opener) if opener == direction => Some(Role::Request),
@@ -143,6 +135,27 @@ impl Connection {
         if side.acknowledged.is_none() {
             side.acknowledged = flow.beginning(direction.opposite());
         }
+        (side, start, peer)
+    }
+
+    /// Hands an event to its direction, without what stands before HTTP.
+    fn take(
+        &mut self,
+        flow: &Flow,
+        direction: Direction,
+        event: StreamEvent<'_>,
+        limits: &HttpLimits,
+        sink: &mut impl MessageSink,
+    ) -> After {
+        let passed = match event {
+            _ if flow.origin == Origin::Joined => Passed::Skip(0),
+            StreamEvent::Data(..) if self.preamble.is_over(direction) => Passed::Skip(0),
+            StreamEvent::Data(bytes, mark) => {
+                self.preamble.data(direction, bytes, &mark, &mut sink.counters().preambles)
+            }
+            StreamEvent::Gap(..) | StreamEvent::LeftOut(..) | StreamEvent::End(_) => self.preamble.give_up(direction),
+        };
+        let (side, start, peer) = self.turn(flow, direction);
         let used = match passed {
             Passed::Skip(used) => used,
             Passed::Replay(held) => {
