@@ -165,7 +165,7 @@ impl Pipeline {
     /// What was counted so far.
     pub fn counters(&self) -> PipelineCounters {
         PipelineCounters {
-            packet: *self.decoder.counters(),
+            packet: self.decoder.counters(),
             tcp: self.connections.counters(),
             http: self.conversations.http,
             exchange: self.conversations.exchange,

@@ -62,12 +62,11 @@ impl Decoder {
             Ok(()) => self.counters.segments += 1,
             Err(discard) => self.counters.discard(discard),
         }
-        self.counters.abandoned_datagrams = self.fragments.abandoned();
     }
 
     /// What was counted so far.
-    pub fn counters(&self) -> &PacketCounters {
-        &self.counters
+    pub fn counters(&self) -> PacketCounters {
+        PacketCounters { abandoned_datagrams: self.fragments.abandoned(), ..self.counters }
     }
 
     /// Goes down layer by layer. Ends, as each step takes a header off; calls itself for the datagram that a fragment

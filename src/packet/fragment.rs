@@ -145,7 +145,14 @@ impl Fragments {
     }
 
     /// Gives up what is too old at `now`. Each datagram costs one look, when its time has come.
+    #[inline]
     pub(super) fn expire(&mut self, now: Timestamp) {
+        if self.deadline.is_some() {
+            self.expire_some(now);
+        }
+    }
+
+    fn expire_some(&mut self, now: Timestamp) {
         if self.deadline.is_some_and(|deadline| deadline.saturating_since(now) > REASSEMBLY_TIME + BACKWARDS) {
             self.go_back(now);
         }

@@ -22,6 +22,7 @@ const FAMILIES_IPV6: [u32; 4] = [10, 24, 28, 30];
 const FOREIGN_HARDWARE: [u16; 3] = [770, 803, 824];
 
 /// Takes the link header off: what follows it, and the interface that saw the packet.
+#[inline]
 pub(super) fn open<'a>(packet: &RawPacket<'a>, bytes: Captured<'a>) -> Result<(Layer<'a>, u32), Discard> {
     let layer = match packet.link {
         LinkType::Ethernet => Layer::Ethernet(bytes),

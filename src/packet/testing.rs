@@ -62,7 +62,7 @@ impl Default for Probe {
 impl Probe {
     /// What `packet` gave: a segment, or the reason that was counted.
     pub(super) fn decode(&mut self, packet: &RawPacket<'_>) -> Result<Seen, Discard> {
-        let before = *self.0.counters();
+        let before = self.0.counters();
         let mut recorder = Recorder::default();
         self.0.decode(packet, &mut recorder);
         let after = self.0.counters();
