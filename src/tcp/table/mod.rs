@@ -57,6 +57,8 @@ pub struct ConnectionTable<S> {
     heavy: Heavy,
     counters: TcpCounters,
     now: Timestamp,
+    /// The shortest of all timeouts, in nanoseconds.
+    soonest: u64,
     /// The time of the first packet.
     since: Option<Timestamp>,
     births: u64,
@@ -99,8 +101,10 @@ impl<S> ConnectionTable<S> {
 
     /// An empty table. `seed` makes the places of keys unpredictable to who sends packets; it changes no result.
     pub fn new(limits: TcpLimits, seed: u64) -> Self {
+        let soonest = nanos(SHORT_TIMEOUT.min(limits.idle_timeout).min(limits.busy_timeout));
         Self {
             limits,
+            soonest,
             hasher: FixedState::with_seed(seed),
             index: HashTable::new(),
             latest: 0,
@@ -438,7 +442,9 @@ impl<S> ConnectionTable<S> {
     /// `index`, unless its entry was idle for too long: then that is over.
     fn unless_idle<H: StreamHandler<State = S>>(&mut self, index: u32, handler: &mut H) -> Option<u32> {
         let (rank, touched) = self.recency.last_use(index)?;
-        if self.now.is_within(self.timeout(rank), touched) {
+        // Most were used a moment ago.
+        let unused = self.now.as_nanos().saturating_sub(touched.as_nanos());
+        if unused < self.soonest || self.now.is_within(self.timeout(rank), touched) {
             return Some(index);
         }
         self.end(index, Finish::Idle, handler);
