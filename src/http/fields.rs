@@ -114,7 +114,10 @@ impl Names {
         let beginning = FieldCode::of_beginning(line);
         let first = self.places.get(beginning.place()).copied().unwrap_or(NONE);
         let may_be_any = beginning == FieldCode::ANY || self.any_short;
-        if first == NONE && !may_be_any { None } else { self.find_from(first, line, may_be_any) }
+        match self.find_from(first, line) {
+            None if may_be_any => self.may_have_any(line).then_some(Found::ANY),
+            found => found,
+        }
     }
 
     /// Whether a line that does not begin like one of the names has none of them, if it does not begin with space.
@@ -130,8 +133,8 @@ impl Names {
         first <= b' ' || self.places.get(FieldCode::of_letters(beginning).place()) != Some(&NONE)
     }
 
-    #[inline(never)]
-    fn find_from(&self, first: u32, line: &[u8], may_be_any: bool) -> Option<Found> {
+    #[inline]
+    fn find_from(&self, first: u32, line: &[u8]) -> Option<Found> {
         let mut next = first;
         while let Some(name) = self.list.get((next as usize).wrapping_sub(1)) {
             if let Some(found) = name.find(line) {
@@ -139,11 +142,12 @@ impl Names {
             }
             next = name.next;
         }
-        if !may_be_any {
-            return None;
-        }
-        let is_any = is_spaced(line) || self.list.iter().any(|name| name.find(line).is_some());
-        is_any.then_some(Found::ANY)
+        None
+    }
+
+    #[inline(never)]
+    fn may_have_any(&self, line: &[u8]) -> bool {
+        is_spaced(line) || self.list.iter().any(|name| name.find(line).is_some())
     }
 }
 
@@ -256,7 +260,7 @@ impl KeptLines {
         let place = FieldCode::of_letters(*beginning).place();
         let first = names.places.get(place).copied().unwrap_or(NONE);
         if first != NONE
-            && let Some(found) = names.find_from(first, line, false)
+            && let Some(found) = names.find_from(first, line)
         {
             self.keep(line, start, found);
         }
