@@ -101,12 +101,9 @@ pub(super) struct RequestLine {
 /// `method SP request-target SP HTTP/1.x` with its line end (RFC 9112 §3).
 pub(super) fn request_line(line: &[u8]) -> Option<RequestLine> {
     let line = without_end(line)?;
-    let (before, version) = line.split_at_checked(line.len().checked_sub(b" HTTP/1.x".len())?)?;
-    let version = match version {
-        b" HTTP/1.1" => Version::Http11,
-        b" HTTP/1.0" => Version::Http10,
-        _ => return None,
-    };
+    let (minor, line) = line.split_last()?;
+    let before = line.strip_suffix(b" HTTP/1.")?;
+    let version = version(*minor)?;
     let method_end = before.iter().position(|byte| *byte == b' ')?;
     let (method, target) = (before.get(..method_end)?, before.get(method_end + 1..)?);
     if method_end == 0 || method_end > MAX_METHOD || target.is_empty() {
@@ -118,37 +115,27 @@ pub(super) fn request_line(line: &[u8]) -> Option<RequestLine> {
 
 /// `HTTP/1.x SP 3DIGIT SP [reason]` with its line end (RFC 9112 §4).
 pub(super) fn status_line(line: &[u8]) -> Option<(u16, Version)> {
-    let line = without_end(line)?;
-    let [
-        b'H',
-        b'T',
-        b'T',
-        b'P',
-        b'/',
-        b'1',
-        b'.',
-        minor,
-        b' ',
-        a @ b'0'..=b'9',
-        b @ b'0'..=b'9',
-        c @ b'0'..=b'9',
-        reason @ ..,
-    ] = line
+    let [minor, b' ', a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', reason @ ..] =
+        without_end(line)?.strip_prefix(b"HTTP/1.")?
     else {
         return None;
     };
-    let version = match minor {
-        b'0' => Version::Http10,
-        b'1' => Version::Http11,
-        _ => return None,
-    };
+    let version = version(*minor)?;
     let is_plain = match reason {
         [] => true,
         [b' ', reason @ ..] => reason.iter().all(|byte| matches!(byte, b' '..=b'~')),
         _ => false,
     };
     let digit = |byte: &u8| u16::from(byte - b'0');
-    is_plain.then(|| (100 * digit(a) + 10 * digit(b) + digit(c), version))
+    if is_plain { Some((100 * digit(a) + 10 * digit(b) + digit(c), version)) } else { None }
+}
+
+const fn version(minor: u8) -> Option<Version> {
+    match minor {
+        b'0' => Some(Version::Http10),
+        b'1' => Some(Version::Http11),
+        _ => None,
+    }
 }
 
 fn without_end(line: &[u8]) -> Option<&[u8]> {
