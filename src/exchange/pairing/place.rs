@@ -8,11 +8,12 @@ use crate::tcp::{Mark, Origin};
 impl Pairing {
     /// The open exchange that a response at `mark` answers; `None` when there is none, or when it cannot be told.
     pub(super) fn place(&self, mark: &Mark, origin: Origin) -> Option<usize> {
-        let first = self.open.iter().position(|open| open.answer.is_none())?;
         // Once something was lost, numbers decide for as long as the connection lasts: they are right without loss, too.
         if !self.loss.seen && origin == Origin::Begun {
-            return self.open.front().filter(|open| first == 0 && open.may_be_answered_by(mark)).map(|_| first);
+            let is_it = |open: &&Open| open.answer.is_none() && open.may_be_answered_by(mark);
+            return self.open.front().filter(is_it).map(|_| 0);
         }
+        let first = self.open.iter().position(|open| open.answer.is_none())?;
         if self.loss.pipelines {
             let surely_next = |open: &&Open| {
                 let stands = open.standing == Standing::Sure;
