@@ -36,6 +36,7 @@ pub(super) struct Half {
     /// An acknowledgement that was not believed, unless the next one goes on from it.
     doubted: Option<SequenceNumber>,
     fin: Option<Fin>,
+    /// `fin` was delivered; it is still there.
     ended: bool,
     /// Boxed, because most never have one.
     loss: Option<Box<Loss>>,
@@ -216,7 +217,6 @@ impl Half {
             && self.loss.is_none()
             && self.fin.is_none()
             && self.doubted.is_none()
-            && !self.ended
             && self.pending.is_empty()
             && self.acknowledged.is_some_and(|number| !number.is_after(self.next))
     }
