@@ -7,13 +7,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use etherparse::ether_type;
 
-use super::captured::Captured;
 use super::decoder::Layer;
 use super::{Segment, SequenceNumber, TcpFlags};
 use crate::time::Timestamp;
 
 const ETHERNET_HEADER: usize = 14;
 const IPV4_HEADER: usize = 20;
+const TCP_HEADER: usize = 20;
+/// Both, without options.
+const HEADERS: usize = IPV4_HEADER + TCP_HEADER;
 /// More fragments, and the fragment's offset.
 const FRAGMENT: u16 = 0x3fff;
 const TCP: u8 = 6;
@@ -27,34 +29,15 @@ pub(super) fn segment<'a>(layer: &Layer<'a>, at: Timestamp, interface: u32) -> O
         Layer::EtherType(ether_type::IPV4, packet) | Layer::Ip(packet) => *packet,
         _ => return None,
     };
-    let (source, destination, body) = ipv4(packet)?;
-    let [a, b, c, d, s0, s1, s2, s3, a0, a1, a2, a3, offset, flags, ..] = body.data().first_chunk::<20>()?;
-    let header = usize::from(offset >> 4) * 4;
-    if header < 20 || header > body.data().len() {
-        return None;
-    }
-    let payload = body.skip(header).ok()?;
-    Some(Segment {
-        at,
-        interface,
-        source: SocketAddr::new(source.into(), u16::from_be_bytes([*a, *b])),
-        destination: SocketAddr::new(destination.into(), u16::from_be_bytes([*c, *d])),
-        sequence: SequenceNumber::new(u32::from_be_bytes([*s0, *s1, *s2, *s3])),
-        acknowledgement: SequenceNumber::new(u32::from_be_bytes([*a0, *a1, *a2, *a3])),
-        flags: TcpFlags(*flags),
-        payload: payload.data(),
-        payload_length: u32::try_from(payload.length()).ok()?,
-    })
-}
-
-/// Source, destination and payload of a whole IPv4 packet with TCP.
-fn ipv4(packet: Captured<'_>) -> Option<(Ipv4Addr, Ipv4Addr, Captured<'_>)> {
+    let (ip, tcp) = packet.data().first_chunk::<HEADERS>()?.split_first_chunk::<IPV4_HEADER>()?;
     let [0x45, _, length_high, length_low, _, _, part_high, part_low, _, TCP, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
-        packet.data().first_chunk::<IPV4_HEADER>()?
+        ip
     else {
         return None;
     };
-    if u16::from_be_bytes([*part_high, *part_low]) & FRAGMENT != 0 {
+    let [a, b, c, d, n0, n1, n2, n3, a0, a1, a2, a3, offset, flags, ..] = tcp.first_chunk::<TCP_HEADER>()?;
+    let headers = IPV4_HEADER + usize::from(offset >> 4) * 4;
+    if u16::from_be_bytes([*part_high, *part_low]) & FRAGMENT != 0 || headers < HEADERS {
         return None;
     }
     let packet = match u16::from_be_bytes([*length_high, *length_low]) {
@@ -62,8 +45,19 @@ fn ipv4(packet: Captured<'_>) -> Option<(Ipv4Addr, Ipv4Addr, Captured<'_>)> {
         0 => packet,
         total => packet.at_most(usize::from(total)),
     };
-    let (source, destination) = (Ipv4Addr::new(*s0, *s1, *s2, *s3), Ipv4Addr::new(*d0, *d1, *d2, *d3));
-    Some((source, destination, packet.skip(IPV4_HEADER).ok()?))
+    // Perhaps less than the headers.
+    let payload = packet.skip(headers).ok()?;
+    Some(Segment {
+        at,
+        interface,
+        source: SocketAddr::new(Ipv4Addr::new(*s0, *s1, *s2, *s3).into(), u16::from_be_bytes([*a, *b])),
+        destination: SocketAddr::new(Ipv4Addr::new(*d0, *d1, *d2, *d3).into(), u16::from_be_bytes([*c, *d])),
+        sequence: SequenceNumber::new(u32::from_be_bytes([*n0, *n1, *n2, *n3])),
+        acknowledgement: SequenceNumber::new(u32::from_be_bytes([*a0, *a1, *a2, *a3])),
+        flags: TcpFlags(*flags),
+        payload: payload.data(),
+        payload_length: u32::try_from(payload.length()).ok()?,
+    })
 }
 
 #[cfg(test)]
