@@ -11,6 +11,8 @@ use crate::packet::{LinkType, RawPacket};
 use crate::time::Timestamp;
 
 const FILE_HEADER: usize = 24;
+/// Bytes of a record's times and lengths, with which every one begins.
+const FIELDS: usize = 16;
 
 /// What the file header says about all records.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +82,7 @@ impl Pcap {
 
     /// The next packet.
     pub(super) fn next<'a>(&self, input: &'a mut Input) -> Result<RawPacket<'a>, Stop> {
-        let header = input.peek(self.header)?;
+        let header = input.peek(self.header)?.first_chunk::<FIELDS>().ok_or(Stop::Cut)?;
         let field = |at| self.endian.u32(header, at);
         let (seconds, fraction, first, second) = (field(0), field(4), field(8), field(12));
         let (captured, wire) = match self.lengths {
