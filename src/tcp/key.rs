@@ -10,8 +10,9 @@ use crate::packet::Segment;
 /// address (RFC 4291 §2.5.5.2) is not taken for the address itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct FlowKey {
+    /// The lower endpoint's address, and the other's; of IPv4 with the port behind it, so that one number is all.
     addresses: [u128; 2],
-    /// The lower endpoint's, and the other's.
+    /// Likewise; of IPv6 alone.
     ports: [u16; 2],
     family: Family,
 }
@@ -28,22 +29,24 @@ impl FlowKey {
     #[inline]
     pub(super) fn of(segment: &Segment<'_>) -> (Self, Direction) {
         let ports = (segment.source.port(), segment.destination.port());
-        let (family, source, destination, is_up) = match (segment.source.ip(), segment.destination.ip()) {
+        match (segment.source.ip(), segment.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let (source, destination) = (source.to_bits(), destination.to_bits());
-                let place = |address: u32, port: u16| u64::from(address) << 16 | u64::from(port);
-                let is_up = place(source, ports.0) <= place(destination, ports.1);
-                (Family::V4, source.into(), destination.into(), is_up)
+                let place = |address: Ipv4Addr, port: u16| u64::from(address.to_bits()) << 16 | u64::from(port);
+                let (source, destination) = (place(source, ports.0), place(destination, ports.1));
+                let addresses = [source.min(destination).into(), source.max(destination).into()];
+                let direction = if source <= destination { Direction::Up } else { Direction::Down };
+                (Self { addresses, ports: [0; 2], family: Family::V4 }, direction)
             }
             (source, destination) => {
                 let (source, destination) = (number(source), number(destination));
-                (Family::V6, source, destination, (source, ports.0) <= (destination, ports.1))
+                if (source, ports.0) <= (destination, ports.1) {
+                    let ports = [ports.0, ports.1];
+                    (Self { addresses: [source, destination], ports, family: Family::V6 }, Direction::Up)
+                } else {
+                    let ports = [ports.1, ports.0];
+                    (Self { addresses: [destination, source], ports, family: Family::V6 }, Direction::Down)
+                }
             }
-        };
-        if is_up {
-            (Self { addresses: [source, destination], ports: [ports.0, ports.1], family }, Direction::Up)
-        } else {
-            (Self { addresses: [destination, source], ports: [ports.1, ports.0], family }, Direction::Down)
         }
     }
 
@@ -58,11 +61,13 @@ impl FlowKey {
     }
 
     fn endpoint(&self, address: u128, port: u16) -> SocketAddr {
-        let ip = match (self.family, u32::try_from(address)) {
-            (Family::V4, Ok(v4)) => IpAddr::V4(Ipv4Addr::from_bits(v4)),
-            _ => IpAddr::V6(Ipv6Addr::from_bits(address)),
-        };
-        SocketAddr::new(ip, port)
+        match self.family {
+            Family::V4 => {
+                let [.., a, b, c, d, high, low] = address.to_be_bytes();
+                SocketAddr::new(Ipv4Addr::new(a, b, c, d).into(), u16::from_be_bytes([high, low]))
+            }
+            Family::V6 => SocketAddr::new(Ipv6Addr::from_bits(address).into(), port),
+        }
     }
 }
 
