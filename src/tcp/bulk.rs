@@ -154,13 +154,15 @@ impl Heavy {
         }
     }
 
-    /// Notes a segment of `length` bytes of a stream that goes on at `next`, if it is in the middle of a long body: `unread` tells
-    /// how much of what follows nobody reads.
+    /// Notes a segment of `length` bytes, if it is in the middle of a long body: `stream` tells of which, where it goes on, and how
+    /// much of what follows nobody reads.
     #[inline]
-    pub(super) fn note_body(&mut self, id: StreamId, length: u32, next: SequenceNumber, unread: impl FnOnce() -> u64) {
-        if length >= LARGE_OF_BODY
-            && let Some(part) = Part::of_body(next, unread())
-        {
+    pub(super) fn note_body(&mut self, length: u32, stream: impl FnOnce() -> (StreamId, SequenceNumber, u64)) {
+        if length < LARGE_OF_BODY {
+            return;
+        }
+        let (id, next, unread) = stream();
+        if let Some(part) = Part::of_body(next, unread) {
             self.note(id, length, part);
         }
     }

@@ -170,8 +170,11 @@ impl<S> ConnectionTable<S> {
     /// Time goes on. It stands still when packets come slightly out of order, and goes back when they are of an
     /// earlier time altogether: files are joined, clocks are set.
     fn advance(&mut self, at: Timestamp) {
+        if at >= self.now {
+            self.now = at;
+            return;
+        }
         if self.now.is_within(BACKWARDS, at) {
-            self.now = self.now.max(at);
             return;
         }
         self.now = at;
@@ -304,8 +307,10 @@ impl<S> ConnectionTable<S> {
         let mut cx = Context { handler, counters: &mut self.counters, limits: &self.limits };
         let verdict = streams.accept(segment, direction, &mut cx);
         let birth = entry.birth;
-        let (id, next) = (StreamId { index, birth, direction }, streams.half(direction).next());
-        self.heavy.note_body(id, segment.payload_length, next, || H::unread(&streams.state, direction));
+        self.heavy.note_body(segment.payload_length, || {
+            let id = StreamId { index, birth, direction };
+            (id, streams.half(direction).next(), H::unread(&streams.state, direction))
+        });
         self.after(index, birth, before, verdict, segment.at, handler);
     }
 

@@ -34,8 +34,10 @@ impl<S> ConnectionTable<S> {
             self.recency.touch_alone(index, segment.at);
             return true;
         }
-        let (id, next) = (StreamId { index, birth, direction }, streams.half(direction).next());
-        self.heavy.note_body(id, segment.payload_length, next, || H::unread(&streams.state, direction));
+        self.heavy.note_body(segment.payload_length, || {
+            let id = StreamId { index, birth, direction };
+            (id, streams.half(direction).next(), H::unread(&streams.state, direction))
+        });
         let interest = streams.interest;
         if !matches!(interest, Interest::Busy | Interest::Quiet) || H::waits(&streams.state) {
             self.after(index, birth, 0, Verdict::Open(interest), segment.at, handler);
