@@ -226,6 +226,26 @@ mod tests {
         }
 
         #[test]
+        fn lines_that_begin_otherwise_are_passed(
+            bytes in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'a'), 98_u8..110], 0..200),
+        ) {
+            let (mut start, mut wanted) = (0, Vec::new());
+            for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+                let end = start + line.len();
+                if line.ends_with(b"\n") && (line.starts_with(b"a") || bytes.len() - start < 4) {
+                    wanted.push((start, end));
+                }
+                start = end;
+            }
+            let (mut found, mut end) = (LineFeeds::of(&bytes), 0);
+            for line in wanted {
+                prop_assert_eq!(found.next_line(end, |beginning| beginning[0] == b'a'), Some(line));
+                end = line.1;
+            }
+            prop_assert_eq!(found.next_line(end, |beginning| beginning[0] == b'a'), None);
+        }
+
+        #[test]
         fn what_works_everywhere_finds_the_same(
             bytes in proptest::collection::vec(
                 prop_oneof![any::<u8>(), 9_u8..14, 32_u8..127, 138_u8..142, Just(b'\r')],
