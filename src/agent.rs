@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::admin::{self, Status};
-use crate::capture::{self, CaptureError, PacketSource, SourceConfig, default_filter};
+use crate::capture::{self, CaptureError, FileConfig, PacketSource, SourceConfig, default_filter};
 use crate::check::describe;
 use crate::config::{Config, Mode};
 use crate::debugging;
@@ -151,12 +151,13 @@ async fn capture_and_export(mut config: Config) -> anyhow::Result<Ending> {
 }
 
 /// Bytes of exchanges that may wait between the threads that find them and the one that makes spans of them: a burst on the
-/// network, which does not wait; of a file, which does, not more than keeps both at work.
+/// network, or from a program that writes to standard input, and neither should wait; of a stored file, which may, not more than
+/// keeps both at work.
 fn between_threads(config: &Config) -> usize {
     let bytes = config.export.batch.queue_bytes;
     match config.source {
-        SourceConfig::File(_) => bytes.min(OF_A_FILE),
-        SourceConfig::Live(_) => bytes,
+        SourceConfig::File(FileConfig { path: Some(_), .. }) => bytes.min(OF_A_FILE),
+        SourceConfig::File(_) | SourceConfig::Live(_) => bytes,
     }
 }
 

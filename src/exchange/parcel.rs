@@ -39,7 +39,7 @@ const OUTCOMES: [Outcome; 6] = [
 ];
 
 /// Exchanges in order of arrival, in one piece of memory.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Parcel {
     bytes: Vec<u8>,
     /// Where each begins and ends.
@@ -53,10 +53,15 @@ pub struct Parcel {
 pub struct Packed<'a>(&'a [u8]);
 
 impl Parcel {
+    /// Bytes of replaced exchanges that it may have beside half as many as are used.
+    const SLACK: usize = 4 << 10;
+    /// Bytes that it makes room for before they come, and keeps when they are gone.
+    const KEPT: usize = 64 << 10;
+
     /// Room for about as many exchanges and bytes as `other` has.
     pub fn with_room_of(other: &Self) -> Self {
-        let (bytes, places) = (other.bytes.len(), other.places.len());
-        Self { bytes: Vec::with_capacity(bytes + bytes / 16), places: Vec::with_capacity(places), footprint: 0 }
+        let bytes = other.bytes.len();
+        Self::of_size(other.len(), (bytes + bytes / 16).min(Self::KEPT))
     }
 
     /// How many exchanges are in it.
@@ -88,12 +93,17 @@ impl Parcel {
         let (Some(held), length) = (self.places.get_mut(place), new.1 - new.0) else { return };
         if length > held.1 - held.0 {
             *held = new;
-            return;
+        } else {
+            // Where the other was.
+            self.bytes.copy_within(new.0 as usize..new.1 as usize, held.0 as usize);
+            self.bytes.truncate(new.0 as usize);
+            held.1 = held.0 + length;
         }
-        // Where the other was: what is replaced shall not pile up.
-        self.bytes.copy_within(new.0 as usize..new.1 as usize, held.0 as usize);
-        self.bytes.truncate(new.0 as usize);
-        held.1 = held.0 + length;
+        // What is replaced by something larger shall not pile up.
+        let used = self.used();
+        if self.bytes.len() > used + used / 2 + Self::SLACK {
+            self.make_anew(used + used / 2);
+        }
     }
 
     /// The exchange at a place.
@@ -113,10 +123,10 @@ impl Parcel {
         self.iter().map(Packed::to_exchange).collect()
     }
 
-    /// Moves the exchange at `from` to `to`, before it; what was there is given up.
-    pub fn move_back(&mut self, from: usize, to: usize) {
-        if from != to {
-            self.places.swap(from, to);
+    /// Changes the places of two.
+    pub fn swap(&mut self, one: usize, other: usize) {
+        if one.max(other) < self.len() {
+            self.places.swap(one, other);
         }
     }
 
@@ -124,12 +134,27 @@ impl Parcel {
     pub fn truncate(&mut self, count: usize) {
         self.places.truncate(count);
         self.footprint = self.iter().map(Packed::footprint).sum();
-        let used = self.footprint - self.len() * Packed::PLACE;
-        if used < self.bytes.capacity() / 4 * 3 {
-            let mut kept = Self::of_size(self.len(), used);
-            self.iter().for_each(|packed| kept.push_packed(packed));
-            *self = kept;
+        self.shrink();
+    }
+
+    /// Gives memory back that holds nothing, where that is much.
+    pub fn shrink(&mut self) {
+        let used = self.used();
+        if self.bytes.capacity() > used + used / 2 {
+            self.make_anew(used);
         }
+    }
+
+    /// Bytes that tell of its exchanges.
+    const fn used(&self) -> usize {
+        self.footprint - self.len() * Packed::PLACE
+    }
+
+    /// The same in memory with room for so many bytes.
+    fn make_anew(&mut self, room: usize) {
+        let mut anew = Self::of_size(self.len(), room);
+        self.iter().for_each(|packed| anew.push_packed(packed));
+        *self = anew;
     }
 
     /// A copy of some of them.
@@ -145,9 +170,10 @@ impl Parcel {
         other.clear();
     }
 
-    /// Gives up all, and keeps the memory.
+    /// Gives up all, and keeps the memory of what is usual.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.bytes.shrink_to(Self::KEPT);
         self.places.clear();
         self.footprint = 0;
     }

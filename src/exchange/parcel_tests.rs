@@ -103,7 +103,7 @@ proptest! {
                     twin.truncate(place);
                 }
                 2 if place < twin.len() => {
-                    parcel.move_back(twin.len() - 1, place);
+                    parcel.swap(twin.len() - 1, place);
                     let last = twin.len() - 1;
                     twin.swap(place, last);
                 }
@@ -138,6 +138,14 @@ fn what_is_given_up_leaves_no_memory_behind() {
         parcel.replace(7, &exchange);
     }
     assert!(parcel.bytes.len() < 101 * 700, "an equal one stands where the other was");
+    let mut longer = exchange.clone();
+    for length in 0..2000 {
+        let text = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(length / 2 * (length % 2)));
+        longer.request.head = RequestHead::parse(text.as_bytes()).unwrap();
+        parcel.replace(7, &longer);
+        assert!(parcel.bytes.capacity() < 2 * parcel.footprint() + 2 * Parcel::SLACK, "nothing piles up");
+        assert_eq!(parcel.get(7).map(Packed::to_exchange), Some(longer.clone()));
+    }
     parcel.truncate(10);
     assert!(parcel.bytes.capacity() < 15 * 700, "{}", parcel.bytes.capacity());
 }

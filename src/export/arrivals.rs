@@ -27,10 +27,12 @@ struct Numbered {
 
 impl Arrivals {
     /// Adds what is in `parcel` behind all others.
-    pub(super) fn push(&mut self, parcel: Parcel) {
+    pub(super) fn push(&mut self, mut parcel: Parcel) {
         if parcel.is_empty() {
             return;
         }
+        // What holds nothing shall not be held all the time.
+        parcel.shrink();
         let first = self.next;
         self.next += parcel.len() as u64;
         self.parcels.push_back(Numbered { first, parcel });

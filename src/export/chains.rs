@@ -59,7 +59,7 @@ impl<T: Linked> Chains<T> {
         let (mut age, mut looks) = (0, 0);
         for _ in 0..STEPS {
             let (record, older) = self.at(number)?;
-            // Where nothing was linked yet, a chain may lead anywhere; but never from newer to older and back.
+            // The number of a chain that was not used for 2³² records is another's by now: never back to what was seen.
             if older <= age {
                 return None;
             }
@@ -115,8 +115,9 @@ impl<T: Linked> Chains<T> {
     #[cold]
     fn link_anew(&mut self) {
         let count = (self.lasts.len() * 2).max(FEWEST);
-        self.lasts = vec![self.next; count];
         let oldest = self.next.wrapping_sub(u32::try_from(self.records.len()).unwrap_or(u32::MAX));
+        // A number that is forgotten, and stays so.
+        self.lasts = vec![oldest.wrapping_sub(1); count];
         for place in 0..self.records.len() {
             let number = oldest.wrapping_add(u32::try_from(place).unwrap_or(u32::MAX));
             let Some(chain) = self.records.get(place).map(|record| self.chain(record.value.key())) else { break };

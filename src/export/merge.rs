@@ -121,7 +121,7 @@ impl Merger {
         let mut kept = 0;
         for place in 0..views.len() {
             if self.take_one(&mut views, place, arrived) {
-                views.move_back(place, kept);
+                views.swap(place, kept);
                 kept += 1;
             }
         }
@@ -148,8 +148,7 @@ impl Merger {
                 return true;
             }
             View::Waiting(number) => {
-                self.join(number, views, place);
-                self.counts.merged += 1;
+                self.counts.merged += u64::from(self.join(number, views, place).is_some());
             }
             View::Gone => self.counts.late += 1,
         }
@@ -169,27 +168,24 @@ impl Merger {
         }
     }
 
-    /// Makes the view at `place` of `views` a part of the exchange `number`, which waits.
-    fn join(&mut self, number: u64, views: &mut Parcel, place: usize) {
+    /// Makes the view at `place` of `views` a part of the exchange `number`, if that waits.
+    fn join(&mut self, number: u64, views: &mut Parcel, place: usize) -> Option<()> {
         let [one, other] = &mut *self.scratch;
-        let Some(view) = views.get(place) else { return };
-        view.unpack(other);
+        views.get(place)?.unpack(other);
         let earlier = number.checked_sub(self.exchanges.next()).and_then(|place| usize::try_from(place).ok());
         let waiting = match earlier {
-            Some(earlier) => views.get(earlier),
-            None => self.exchanges.get(number),
+            Some(earlier) => views.get(earlier)?,
+            None => self.exchanges.get(number)?,
         };
-        let Some(waiting) = waiting else { return };
         waiting.unpack(one);
         join(one, other);
         let joined = if let Some(earlier) = earlier {
             views.replace(earlier, one);
-            views.get(earlier)
+            views.get(earlier)?
         } else {
             self.exchanges.replace(number, one);
-            self.exchanges.get(number)
+            self.exchanges.get(number)?
         };
-        let Some(joined) = joined else { return };
         let distance = place_of(number, self.first);
         if let Some(waiting) = self.waiting.get_mut(distance) {
             self.bytes = self.bytes - waiting.bytes + joined.footprint();
@@ -198,6 +194,7 @@ impl Merger {
         // From the last one back.
         let age = self.waiting.len() - distance;
         self.known.replace(age, Known::of(joined));
+        Some(())
     }
 
     fn wait(&mut self, bytes: usize, arrived: Instant) {

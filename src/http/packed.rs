@@ -9,6 +9,8 @@ use super::{RequestHead, ResponseHead, Version};
 /// `Version::Http11`.
 const IS_11: u8 = 1;
 const IS_COMPLETE: u8 = 2;
+/// Bytes of memory that a head which is unpacked into keeps.
+const KEPT: usize = 16 << 10;
 
 impl RequestHead {
     /// Appends all of it to `packed`.
@@ -93,6 +95,9 @@ fn unpack_rest(lines: &mut LineIndex, bytes: &mut Vec<u8>, packed: &mut &[u8]) -
     let (head, rest) = packed.split_at_checked(length).unwrap_or((*packed, &[]));
     *packed = rest;
     bytes.clear();
+    if bytes.capacity() > KEPT {
+        bytes.shrink_to(KEPT);
+    }
     bytes.extend_from_slice(head);
     (if flags & IS_11 == 0 { Version::Http10 } else { Version::Http11 }, flags & IS_COMPLETE != 0)
 }

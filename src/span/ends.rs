@@ -140,7 +140,7 @@ impl Ends {
 
     /// Whether nobody knows who is at either.
     pub fn are_unknown(&self) -> bool {
-        self.client.endpoint.is_none() && self.server.endpoint.is_none()
+        [&self.client, &self.server].iter().all(|end| end.endpoint.is_none() && end.service.is_none())
     }
 
     /// Pods at either end.

@@ -48,7 +48,7 @@ pub trait Chunk: Default {
     /// The same of one of them.
     fn bytes_of(&self, item: usize) -> usize;
 
-    /// One of them, alone.
+    /// One of them, alone. Whether it is still here then is open: [`Self::clear`] follows.
     fn one(&mut self, item: usize) -> Self;
 
     /// Moves all of `other` behind its own.
@@ -222,7 +222,14 @@ impl<C: Chunk> Sender<C> {
         }
         let shared = &self.shared;
         let mut state = shared.lock();
-        if state.received_from && state.bytes.saturating_add(self.gathered.bytes()) <= shared.max_bytes {
+        let bytes = self.gathered.bytes();
+        let fits = |state: &State<C>| state.received_from && state.bytes.saturating_add(bytes) <= shared.max_bytes;
+        if !fits(&state) && shared.when_full == WhenFull::Wait && bytes <= shared.max_bytes {
+            // What is in the queue already must be seen, or the room would never come.
+            shared.filled.notify_one();
+            state = shared.wait_for_room(state, bytes, &self.stop, &mut self.patience);
+        }
+        if fits(&state) {
             state.put(&mut self.gathered);
         } else {
             state = shared.put_each(state, &mut self.gathered, &self.stop, &mut self.patience);

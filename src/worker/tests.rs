@@ -62,7 +62,7 @@ async fn a_source_that_ends_ends_the_worker_and_its_queue() {
     assert!(report.result.is_ok());
     assert_eq!(report.snapshot.capture.received, 3000);
     assert_eq!(report.snapshot, worker.snapshot());
-    assert_eq!(receiver.receive().await, None);
+    assert!(receiver.receive().await.is_none());
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_stop_ends_a_worker_whose_source_never_would() {
     let report = worker.finished().await;
     assert!(report.result.is_ok());
     assert_eq!((report.snapshot.capture.received, report.snapshot.position), (7, Some(42)));
-    assert_eq!(receiver.receive().await, None);
+    assert!(receiver.receive().await.is_none());
 }
 
 /// Shows packets of the present at once, and late one that it has had for as long as [`PacketSource::delay`] allows.
@@ -150,7 +150,7 @@ async fn a_worker_that_panics_is_reported_as_failed_and_closes_its_queue() {
     for _ in 0..2 {
         assert_eq!(worker.finished().await.result.unwrap_err().to_string(), "capture failed: worker-0 panicked");
     }
-    assert_eq!(receiver.receive().await, None);
+    assert!(receiver.receive().await.is_none());
 }
 
 /// Gives one packet of a stream that is no HTTP after the other until it is told to leave them out, and then ends.

@@ -82,7 +82,7 @@ impl ApiServer {
         });
         // Its first thread may have ended before another that still holds them.
         crate::laboratory::wait_for("its ports to be free", || {
-            [self.port, self.etcd].iter().all(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+            [self.port, self.etcd].iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
         });
     }
 

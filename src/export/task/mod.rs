@@ -83,7 +83,7 @@ enum Phase {
 
 /// One source, one destination; see the module.
 pub(super) struct Task<S: SpanSource, F, E> {
-    /// What is ready there and not made into spans yet is so because nothing more may wait.
+    /// What is ready there and not made into spans yet is so because nothing more may wait, or because a batch was just filled.
     source: S,
     batcher: Batcher<F>,
     waiting: WaitingBatches,
