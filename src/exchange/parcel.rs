@@ -55,6 +55,8 @@ pub struct Packed<'a>(&'a [u8]);
 impl Parcel {
     /// Bytes of replaced exchanges that it may have beside half as many as are used.
     const SLACK: usize = 4 << 10;
+    /// Bytes by which what replaces another is mostly larger at most.
+    const LARGER: usize = 128;
     /// Bytes that it makes room for before they come, and keeps when they are gone.
     const KEPT: usize = 64 << 10;
 
@@ -87,8 +89,12 @@ impl Parcel {
 
     /// Puts `exchange` in the place of another.
     pub fn replace(&mut self, place: usize, exchange: &Exchange) {
-        let Some(old) = self.get(place) else { return };
-        self.footprint -= old.footprint();
+        let Some(old) = self.get(place).map(Packed::footprint) else { return };
+        // Of what is larger mostly by a translation's sockets; to grow by itself would double it.
+        if self.bytes.capacity() - self.bytes.len() < old + Self::LARGER {
+            self.bytes.reserve_exact(self.used() / 2 + Self::SLACK);
+        }
+        self.footprint -= old;
         let new = self.append(exchange);
         let (Some(held), length) = (self.places.get_mut(place), new.1 - new.0) else { return };
         if length > held.1 - held.0 {
@@ -102,7 +108,7 @@ impl Parcel {
         // What is replaced by something larger shall not pile up.
         let used = self.used();
         if self.bytes.len() > used + used / 2 + Self::SLACK {
-            self.make_anew(used + used / 2);
+            self.make_anew(used + used / 2 + Self::SLACK);
         }
     }
 
